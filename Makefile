@@ -1,0 +1,37 @@
+# The two commands: `make demo` and `make test`. Both set up .venv and build the native core first.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+NATIVE := $(wildcard cpp_ext/*.h cpp_ext/*.cpp cpp_ext/bindings/*.h cpp_ext/bindings/*.cpp)
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/ready
+	$(BIN)/palijet demo --output out/demo
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest -m "not slow and not oracle"
+
+lint: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet -e '.[lint]'
+	$(BIN)/python .ci/headless_opencv.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" pre-commit run -a
+
+bench: $(VENV)/ready
+	$(BIN)/python -m benchmarks.preprocess
+	$(BIN)/palijet demo --output out/demo --bundle-only
+	$(BIN)/palijet bench out/demo/bundle
+
+clean:
+	rm -rf $(VENV) build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find runtime -name '_native*.so' -delete
+
+$(VENV)/ready: pyproject.toml setup.py CMakeLists.txt $(NATIVE) .ci/headless_opencv.py
+	@command -v $${CXX:-c++} >/dev/null || { echo "a C++17 compiler is needed: sudo apt install g++" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[cpu,export,test]'
+	$(BIN)/python .ci/headless_opencv.py
+	touch $@

@@ -1,0 +1,1 @@
+"""A Jetson as an appliance: what the machine is."""

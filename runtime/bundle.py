@@ -1,0 +1,271 @@
+"""The bundle: the folder that `palijet export` writes and a device loads. Its schema, and how one is checked.
+
+A bundle goes in as a path; a `Bundle` comes out whose files are all there, whole and unaltered, or a `BundleError`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from .errors import BundleError
+
+CONTRACT_VERSION = 1
+"""Version of the graph contract and of the manifest; a bundle of another version is refused."""
+
+MANIFEST = "manifest.json"
+VISION_GRAPH = "vision.onnx"
+DECODER_GRAPH = "decoder.onnx"
+TOKENIZER = "tokenizer.json"
+EMBEDDINGS = "embeddings.bin"
+
+
+class VisionSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """The SigLIP encoder with its projector: [B, 3, image_size, image_size] -> [B, rows, decoder hidden]."""
+
+    image_size: int  # pixels, the side of the square
+    patch_size: int  # pixels
+    rows: int  # image rows per frame: (image_size / patch_size) ** 2
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+
+
+class DecoderSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """The Gemma decoder."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    max_positions: int  # rows of a sequence, prefix and answer together
+    sliding_window: int | None = None  # rows; Gemma 2 applies it to every other layer
+
+
+class EmbeddingSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """embeddings.bin: [rows, width], row-major, little-endian; a row is multiplied by `scale` when gathered."""
+
+    rows: int
+    width: int
+    dtype: str  # "float32", "float16" or "bfloat16"
+    scale: float  # sqrt(hidden), over 16 where the residual stream is rescaled for FP16
+
+
+class Precisions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the weights of each part are stored as."""
+
+    vision: str
+    decoder: str
+    head: str
+
+
+class TokenIds(msgspec.Struct, frozen=True, kw_only=True):
+    """The ids that the runtime must know without asking the tokenizer."""
+
+    bos: int
+    eos: tuple[int, ...]  # any of them ends an answer
+    image: int
+    newline: int | None = None  # what closes a prompt, where it is one token
+
+
+class FileSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of the bundle as it was when it was written."""
+
+    bytes: int
+    sha256: str
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bundle was made from and by."""
+
+    checkpoint: str  # folder name of the checkpoint
+    created: str  # ISO 8601, UTC
+    tools: dict[str, str]  # package -> version
+    calibration: str | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """manifest.json."""
+
+    contract: int
+    family: str  # "paligemma" or "paligemma2"
+    precision: str  # as asked for: "fp32", "fp16", ...
+    precisions: Precisions
+    opset: int
+    vision: VisionSpec
+    decoder: DecoderSpec
+    embeddings: EmbeddingSpec
+    tokens: TokenIds
+    files: dict[str, FileSpec]  # relative POSIX path -> what it must be; the manifest itself is not listed
+    made_by: Provenance
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """An opened bundle: its folder and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def vision_graph(self) -> Path:
+        return self.path / VISION_GRAPH
+
+    @property
+    def decoder_graph(self) -> Path:
+        return self.path / DECODER_GRAPH
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.path / TOKENIZER
+
+    @property
+    def embeddings(self) -> Path:
+        return self.path / EMBEDDINGS
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(spec.bytes for spec in self.manifest.files.values())
+
+
+def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
+    """Read and check the bundle in folder `path`.
+
+    Sizes are always checked. With `verify`, so is every file's sha256, unless that very file (same inode, size and
+    modification time) was verified before on this machine.
+
+    Raises:
+        BundleError: there is none, a file is missing, cut or altered, or the contract version is another.
+    """
+    folder = Path(path)
+    manifest = read_manifest(folder)
+    for name, spec in manifest.files.items():
+        _check_size(folder, name, spec)
+    if verify:
+        _check_contents(folder, manifest)
+    return Bundle(folder, manifest)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of the bundle in `folder`; its contract version is looked at before anything else.
+
+    Raises:
+        BundleError: no such folder, no manifest, one that is not valid, or one of another contract version.
+    """
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is not a folder; give the folder that `palijet export` wrote")
+    try:
+        raw = (folder / MANIFEST).read_bytes()
+    except FileNotFoundError:
+        raise BundleError(
+            f"{folder} has no {MANIFEST}, so it is not a bundle; make one with `palijet export CHECKPOINT -o BUNDLE`"
+        ) from None
+    except OSError as error:
+        raise BundleError(f"{folder / MANIFEST} cannot be read: {error.strerror}") from None
+    try:
+        contract = msgspec.json.decode(raw, type=_ContractOnly).contract
+        if contract != CONTRACT_VERSION:
+            raise BundleError(
+                f"{folder} follows graph contract {contract} and this PaliJet reads contract {CONTRACT_VERSION}; "
+                "export the checkpoint again with this version"
+            )
+        manifest = msgspec.json.decode(raw, type=Manifest)
+    except msgspec.DecodeError as error:  # ValidationError is one of them
+        raise BundleError(f"{folder / MANIFEST} is not a valid manifest ({error}); export again") from None
+    for name in (VISION_GRAPH, DECODER_GRAPH, TOKENIZER, EMBEDDINGS):
+        if name not in manifest.files:
+            raise BundleError(f"{folder / MANIFEST} does not list {name}; export again")
+    for name in manifest.files:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise BundleError(f"{folder / MANIFEST} lists {name}, which lies outside the bundle; export again")
+    return manifest
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+class _ContractOnly(msgspec.Struct):
+    contract: int
+
+
+def _check_size(folder: Path, name: str, spec: FileSpec) -> None:
+    try:
+        found = (folder / name).stat().st_size
+    except OSError:
+        raise BundleError(
+            f"{folder} lacks {name}, which its manifest lists; copy the bundle once more or export again"
+        ) from None
+    if found != spec.bytes:
+        difference = abs(found - spec.bytes)
+        word = "short of" if found < spec.bytes else "longer than"
+        raise BundleError(
+            f"{folder / name} is {difference} bytes {word} its manifest; export again or copy the bundle once more"
+        )
+
+
+def _check_contents(folder: Path, manifest: Manifest) -> None:
+    verified = _read_stamps()
+    pending = {
+        name: _stamp(folder / name, spec)
+        for name, spec in manifest.files.items()
+        if _stamp(folder / name, spec) not in verified
+    }
+    if not pending:
+        return
+    with ThreadPoolExecutor(max_workers=min(len(pending), os.cpu_count() or 1)) as pool:
+        digests = dict(zip(pending, pool.map(lambda name: sha256_of(folder / name), pending), strict=True))
+    for name, digest in digests.items():
+        if digest != manifest.files[name].sha256:
+            raise BundleError(
+                f"{folder / name} was altered: its sha256 is not the manifest's; "
+                "export again or copy the bundle once more"
+            )
+    _write_stamps(verified | set(pending.values()))
+
+
+# A verified file is remembered by what changes when it does, so that a service that restarts does not read
+# gigabytes again only to hash them.
+
+_STAMPS_KEPT = 4096
+
+
+def _stamp(path: Path, spec: FileSpec) -> str:
+    stat = path.stat()
+    return f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{spec.sha256}"
+
+
+def _stamps_path() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(cache) / "palijet" / "verified-files.json"
+
+
+def _read_stamps() -> set[str]:
+    try:
+        return set(msgspec.json.decode(_stamps_path().read_bytes(), type=list[str]))
+    except (OSError, RuntimeError, msgspec.DecodeError):  # none yet, no home, or cut: verify again
+        return set()
+
+
+def _write_stamps(stamps: set[str]) -> None:
+    try:
+        path = _stamps_path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as stream:
+            stream.write(msgspec.json.encode(sorted(stamps)[-_STAMPS_KEPT:]))
+        Path(stream.name).replace(path)
+    except (OSError, RuntimeError):
+        return  # a read-only home costs a second verification, nothing else
