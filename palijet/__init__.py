@@ -1,0 +1,10 @@
+"""PaliGemma on Jetson: export once, run every frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_tree = Path(__file__).resolve().parent.parent
+if (_tree / "CMakeLists.txt").exists():
+    # In the source tree the other parts lie beside this folder, so that `python -m palijet...` works from there too.
+    __path__.append(str(_tree))

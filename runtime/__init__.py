@@ -1,0 +1,1 @@
+"""A bundle and a frame become a result."""
