@@ -148,10 +148,10 @@ def enliven(model: Any) -> None:
             elif "norm" in name:
                 parameter.normal_(1, 0.2)
             elif "embed_tokens" in name or "lm_head" in name:
-                parameter.normal_(0, 0.3)
+                parameter.normal_(0, 0.05)  # small beside what the layers add, or every token repeats itself
             elif parameter.dim() >= 2:
                 fan_in = parameter[0].numel()
-                parameter.normal_(0, 1.6 / fan_in**0.5)
+                parameter.normal_(0, 2.5 / fan_in**0.5)
 
 
 def save_tokenizer(folder: Path) -> None:

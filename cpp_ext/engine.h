@@ -1,0 +1,38 @@
+// A graph on a device: named tensors in, named tensors out.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "error.h"
+#include "tensor.h"
+
+namespace palijet {
+
+// Memory is bound to inputs and outputs and stays bound until it is bound anew; `run` computes over what is bound. So a step whose
+// shapes and addresses are those of the step before costs no binding at all.
+class Engine {
+ public:
+    virtual ~Engine() = default;
+
+    virtual const std::vector<TensorInfo>& inputs() const = 0;
+    virtual const std::vector<TensorInfo>& outputs() const = 0;
+
+    // `index` counts inputs() or outputs(). Free of cost where nothing changed.
+    virtual void bind_input(size_t index, const TensorView& tensor) = 0;
+    virtual void bind_output(size_t index, const TensorView& tensor) = 0;
+
+    // Throws EngineError with the library's own words.
+    virtual void run() = 0;
+};
+
+// The place of a tensor in a list of them; EngineError where the graph has none of that name.
+inline size_t index_of(const std::vector<TensorInfo>& tensors, std::string_view name) {
+    for (size_t i = 0; i < tensors.size(); ++i) {
+        if (tensors[i].name == name) return i;
+    }
+    throw EngineError("the graph has no tensor " + std::string(name) +
+                      "; it does not follow the graph contract, export again");
+}
+
+}  // namespace palijet

@@ -1,0 +1,110 @@
+#include "kv_cache.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <string>
+
+#include "error.h"
+
+namespace palijet {
+
+KvCache::KvCache(const CacheLayout& layout)
+    : layout_(layout), row_bytes_(static_cast<size_t>(layout.kv_heads * layout.head_dim) * size_of(layout.type)) {
+    const size_t block_bytes = static_cast<size_t>(layout.max_batch * layout.max_rows) * row_bytes_;
+    for (int64_t i = 0; i < 2 * layout.layers; ++i) {
+        blocks_.push_back(allocate(block_bytes));
+        fresh_.push_back(allocate(block_bytes));
+    }
+    nothing_ = allocate(static_cast<size_t>(layout.max_batch) * row_bytes_);
+    lengths_.resize(static_cast<size_t>(layout.max_batch));
+}
+
+KvCache::Memory KvCache::allocate(size_t bytes) {
+    void* memory = std::calloc(bytes, 1);  // untouched zero pages cost nothing
+    if (!memory) throw std::bad_alloc();
+    return Memory(static_cast<uint8_t*>(memory));
+}
+
+void KvCache::start(int64_t batch, int64_t rows) {
+    if (batch < 1 || batch > layout_.max_batch || rows < 1 || rows > layout_.max_rows) {
+        throw InputError(std::to_string(batch) + " sequences of " + std::to_string(rows) +
+                         " rows do not fit a cache of " + std::to_string(layout_.max_batch) + " x " +
+                         std::to_string(layout_.max_rows) + "; load the model with a larger max_batch or max_rows");
+    }
+    batch_ = batch;
+    stride_ = batch == 1 ? layout_.max_rows : rows;
+    bound_ = 0;
+    std::fill(lengths_.begin(), lengths_.end(), 0);
+}
+
+TensorView KvCache::past(size_t block) {
+    if (is_empty()) return {nothing_.get(), layout_.type, {batch_, 1, layout_.kv_heads, layout_.head_dim}};
+    return {blocks_[block].get(), layout_.type, {batch_, bound_, layout_.kv_heads, layout_.head_dim}};
+}
+
+TensorView KvCache::fresh(size_t block, int64_t new_rows) {
+    uint8_t* memory = writes_in_place() ? blocks_[block].get() : fresh_[block].get();
+    return {memory, layout_.type, {batch_, new_rows, layout_.kv_heads, layout_.head_dim}};
+}
+
+void KvCache::append(const std::vector<int32_t>& counts, int64_t new_rows) {
+    const bool in_place = writes_in_place();
+    int64_t longest = 0;
+    for (int64_t b = 0; b < batch_; ++b) {
+        const int64_t count = counts[static_cast<size_t>(b)];
+        const int64_t length = this->length(b) + count;
+        if (count < 0 || count > new_rows || length > stride_) {
+            throw InputError("the cache of " + std::to_string(stride_) + " rows cannot take " + std::to_string(count) +
+                             " more; load the model with a larger max_rows");
+        }
+        longest = std::max(longest, length);
+    }
+    for (int64_t b = 0; b < batch_; ++b) {
+        const size_t bytes = static_cast<size_t>(counts[static_cast<size_t>(b)]) * row_bytes_;
+        if (!in_place && bytes) {
+            const size_t offset = static_cast<size_t>(b * new_rows) * row_bytes_;
+            for (size_t block = 0; block < blocks_.size(); ++block) {
+                std::memcpy(row(block, b, length(b)), fresh_[block].get() + offset, bytes);
+            }
+        }
+        lengths_[static_cast<size_t>(b)] += counts[static_cast<size_t>(b)];
+    }
+    bind_rows(longest);
+}
+
+// Several sequences lie a stride apart, so all of the stride is bound; a lone one is bound step by step.
+void KvCache::bind_rows(int64_t rows) {
+    const int64_t wanted =
+        batch_ == 1 ? std::min((rows + kStep - 1) / kStep * kStep, layout_.max_rows) : stride_;
+    if (wanted <= bound_) return;
+    for (int64_t b = 0; b < batch_; ++b) {
+        const int64_t first = std::max<int64_t>(length(b), bound_);
+        if (first >= wanted) continue;
+        // What an earlier answer left there may be infinite or nan, and 0 * nan is nan.
+        for (size_t block = 0; block < blocks_.size(); ++block) {
+            std::memset(row(block, b, first), 0, static_cast<size_t>(wanted - first) * row_bytes_);
+        }
+    }
+    bound_ = wanted;
+}
+
+void KvCache::rewind(int64_t sequence, int32_t length) {
+    if (sequence < 0 || sequence >= batch_ || length < 0 || length > this->length(sequence)) {
+        throw InputError("the cache cannot go back to row " + std::to_string(length) + " of sequence " +
+                         std::to_string(sequence));
+    }
+    lengths_[static_cast<size_t>(sequence)] = length;
+}
+
+TensorView KvCache::lengths() { return {lengths_.data(), ElementType::kInt32, {batch_}}; }
+
+bool KvCache::is_empty() const {
+    return std::all_of(lengths_.begin(), lengths_.begin() + batch_, [](int32_t length) { return length == 0; });
+}
+
+uint8_t* KvCache::row(size_t block, int64_t sequence, int64_t index) {
+    return blocks_[block].get() + static_cast<size_t>(sequence * stride_ + index) * row_bytes_;
+}
+
+}  // namespace palijet

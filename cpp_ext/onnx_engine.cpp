@@ -1,0 +1,207 @@
+#include "onnx_engine.h"
+
+#include <dlfcn.h>
+
+#include <map>
+#include <mutex>
+
+#include "ort_api.h"
+
+namespace palijet {
+
+// One opened libonnxruntime with its environment, shared by every engine of the process.
+class OrtLibrary {
+ public:
+    static std::shared_ptr<OrtLibrary> open(const std::string& path) {
+        static std::mutex mutex;
+        static std::map<std::string, std::weak_ptr<OrtLibrary>> opened;
+        std::lock_guard lock(mutex);
+        auto library = opened[path].lock();
+        if (!library) opened[path] = library = std::make_shared<OrtLibrary>(path);
+        return library;
+    }
+
+    explicit OrtLibrary(const std::string& path) : version(), api(table_of(path)) {
+        check(api.CreateEnv(ort::kLogErrors, "palijet", &env), "onnxruntime cannot start");
+        check(api.CreateCpuMemoryInfo(ort::kArenaAllocator, ort::kDefaultMemory, &memory), "onnxruntime cannot start");
+        check(api.GetAllocatorWithDefaultOptions(&allocator), "onnxruntime cannot start");
+    }
+
+    // The environment and the library itself stay: unloading onnxruntime while its threads wind down is not safe.
+    ~OrtLibrary() { api.ReleaseMemoryInfo(memory); }
+
+    OrtLibrary(const OrtLibrary&) = delete;
+    OrtLibrary& operator=(const OrtLibrary&) = delete;
+
+    void check(ort::Status* status, const std::string& what) const {
+        if (!status) return;
+        const std::string reason = api.GetErrorMessage(status);
+        api.ReleaseStatus(status);
+        throw EngineError(what + ": " + reason);
+    }
+
+    std::string version;
+    ort::Api api;
+    ort::Env* env = nullptr;
+    ort::MemoryInfo* memory = nullptr;
+    ort::Allocator* allocator = nullptr;
+
+ private:
+    const void* const* table_of(const std::string& path) {
+        void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+        if (!handle) throw EngineError("onnxruntime cannot be opened: " + std::string(dlerror()));
+        using GetApiBase = const ort::ApiBase* (*)();
+        const auto get_base = reinterpret_cast<GetApiBase>(dlsym(handle, "OrtGetApiBase"));
+        if (!get_base) throw EngineError(path + " is not onnxruntime: it has no OrtGetApiBase");
+        const ort::ApiBase* base = get_base();
+        version = base->GetVersionString();
+        const void* const* table = base->GetApi(ort::kApiVersion);
+        if (!table) {
+            throw EngineError("onnxruntime " + version + " at " + path +
+                              " is too old; install 1.17 or newer: pip install 'palijet[cpu]'");
+        }
+        return table;
+    }
+};
+
+namespace {
+
+ElementType element_type(int type, const std::string& name) {
+    switch (type) {
+        case ort::kFloat32:
+            return ElementType::kFloat32;
+        case ort::kFloat16:
+            return ElementType::kFloat16;
+        case ort::kInt32:
+            return ElementType::kInt32;
+        case ort::kInt64:
+            return ElementType::kInt64;
+        case ort::kUInt8:
+            return ElementType::kUInt8;
+        default:
+            throw EngineError("the graph's tensor " + name + " has element type " + std::to_string(type) +
+                              ", which the graph contract does not know; export again");
+    }
+}
+
+int ort_type(ElementType type) {
+    switch (type) {
+        case ElementType::kFloat32:
+            return ort::kFloat32;
+        case ElementType::kFloat16:
+            return ort::kFloat16;
+        case ElementType::kInt32:
+            return ort::kInt32;
+        case ElementType::kInt64:
+            return ort::kInt64;
+        case ElementType::kUInt8:
+            return ort::kUInt8;
+    }
+    return 0;
+}
+
+}  // namespace
+
+OnnxEngine::OnnxEngine(const std::string& graph, const std::string& library, const OnnxOptions& options)
+    : library_(OrtLibrary::open(library)), graph_(graph) {
+    const ort::Api& api = library_->api;
+    const auto check = [&](ort::Status* status) { library_->check(status, graph_ + " cannot be opened"); };
+
+    ort::SessionOptions* created = nullptr;
+    check(api.CreateSessionOptions(&created));
+    const std::unique_ptr<ort::SessionOptions, void (*)(ort::SessionOptions*)> session_options(
+        created, api.ReleaseSessionOptions);
+    check(api.SetIntraOpNumThreads(created, options.threads));
+    check(api.DisableMemPattern(created));  // a pattern per shape would be kept, and shapes change all the time
+    check(api.AddSessionConfigEntry(created, "session.intra_op.allow_spinning", options.spin ? "1" : "0"));
+    check(api.CreateSession(library_->env, graph.c_str(), created, &session_));
+    check(api.CreateIoBinding(session_, &binding_));
+    describe(inputs_, true);
+    describe(outputs_, false);
+}
+
+OnnxEngine::~OnnxEngine() {
+    const ort::Api& api = library_->api;
+    if (binding_) api.ReleaseIoBinding(binding_);
+    for (const Side* side : {&inputs_, &outputs_}) {
+        for (const Bound& bound : side->bound) {
+            if (bound.value) api.ReleaseValue(bound.value);
+        }
+    }
+    if (session_) api.ReleaseSession(session_);
+}
+
+const std::string& OnnxEngine::version() const { return library_->version; }
+
+void OnnxEngine::describe(Side& side, bool is_input) {
+    const ort::Api& api = library_->api;
+    const auto check = [&](ort::Status* status) { library_->check(status, graph_ + " cannot be read"); };
+    size_t count = 0;
+    check(is_input ? api.SessionGetInputCount(session_, &count) : api.SessionGetOutputCount(session_, &count));
+    for (size_t i = 0; i < count; ++i) {
+        char* text = nullptr;
+        check(is_input ? api.SessionGetInputName(session_, i, library_->allocator, &text)
+                       : api.SessionGetOutputName(session_, i, library_->allocator, &text));
+        const std::string name = text;
+        check(api.AllocatorFree(library_->allocator, text));
+
+        ort::TypeInfo* created = nullptr;
+        check(is_input ? api.SessionGetInputTypeInfo(session_, i, &created)
+                       : api.SessionGetOutputTypeInfo(session_, i, &created));
+        const std::unique_ptr<ort::TypeInfo, void (*)(ort::TypeInfo*)> type_info(created, api.ReleaseTypeInfo);
+        const ort::TensorTypeInfo* tensor = nullptr;
+        check(api.CastTypeInfoToTensorInfo(created, &tensor));
+        if (!tensor) throw EngineError(graph_ + ": " + name + " is not a tensor; export again");
+        int type = 0;
+        size_t rank = 0;
+        check(api.GetTensorElementType(tensor, &type));
+        check(api.GetDimensionsCount(tensor, &rank));
+        Shape shape = Shape::of_rank(rank);
+        check(api.GetDimensions(tensor, shape.data(), rank));
+        side.tensors.push_back({name, element_type(type, name), shape});
+    }
+    side.bound.resize(count);
+}
+
+// Makes a value over the memory; false where just this is bound already.
+bool OnnxEngine::rebind(Side& side, size_t index, const TensorView& tensor) {
+    Bound& bound = side.bound[index];
+    if (bound.value && bound.tensor.data == tensor.data && bound.tensor.shape == tensor.shape) return false;
+    const TensorInfo& info = side.tensors[index];
+    if (info.type != tensor.type || !info.shape.admits(tensor.shape)) {
+        throw EngineError(graph_ + ": " + info.name + " is " + name_of(info.type) + " " + info.shape.to_string() +
+                          " and was given " + name_of(tensor.type) + " " + tensor.shape.to_string());
+    }
+    const ort::Api& api = library_->api;
+    ort::Value* value = nullptr;
+    library_->check(
+        api.CreateTensorWithDataAsOrtValue(library_->memory, tensor.data, tensor.bytes(), tensor.shape.data(),
+                                           tensor.shape.size(), ort_type(tensor.type), &value),
+        graph_ + ": " + info.name + " cannot be bound");
+    if (bound.value) api.ReleaseValue(bound.value);
+    bound = {tensor, value};
+    return true;
+}
+
+void OnnxEngine::bind_input(size_t index, const TensorView& tensor) {
+    if (!rebind(inputs_, index, tensor)) return;
+    const char* name = inputs_.tensors[index].name.c_str();
+    library_->check(library_->api.BindInput(binding_, name, inputs_.bound[index].value), graph_ + " cannot be bound");
+}
+
+void OnnxEngine::bind_output(size_t index, const TensorView& tensor) {
+    if (!rebind(outputs_, index, tensor)) return;
+    const char* name = outputs_.tensors[index].name.c_str();
+    library_->check(library_->api.BindOutput(binding_, name, outputs_.bound[index].value), graph_ + " cannot be bound");
+}
+
+void OnnxEngine::run() {
+    for (const Side* side : {&inputs_, &outputs_}) {
+        for (size_t i = 0; i < side->bound.size(); ++i) {
+            if (!side->bound[i].value) throw EngineError(graph_ + ": " + side->tensors[i].name + " was not given");
+        }
+    }
+    library_->check(library_->api.RunWithBinding(session_, nullptr, binding_), graph_ + " failed to run");
+}
+
+}  // namespace palijet

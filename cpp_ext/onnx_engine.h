@@ -1,0 +1,59 @@
+// An ONNX graph run by onnxruntime on the CPU, whose shared library is opened at run time.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine.h"
+
+namespace palijet {
+
+namespace ort {
+struct Session;
+struct IoBinding;
+struct Value;
+}  // namespace ort
+
+class OrtLibrary;
+
+struct OnnxOptions {
+    int threads = 0;    // 0: as many as there are physical cores
+    bool spin = false;  // whether idle threads burn their core to wake up sooner
+};
+
+class OnnxEngine final : public Engine {
+ public:
+    // `library` is the path of libonnxruntime. Throws EngineError where it, or the graph, cannot be opened.
+    OnnxEngine(const std::string& graph, const std::string& library, const OnnxOptions& options);
+    ~OnnxEngine() override;
+
+    const std::vector<TensorInfo>& inputs() const override { return inputs_.tensors; }
+    const std::vector<TensorInfo>& outputs() const override { return outputs_.tensors; }
+    void bind_input(size_t index, const TensorView& tensor) override;
+    void bind_output(size_t index, const TensorView& tensor) override;
+    void run() override;
+
+    const std::string& version() const;  // of onnxruntime
+
+ private:
+    struct Bound {
+        TensorView tensor;
+        ort::Value* value = nullptr;
+    };
+    struct Side {  // the inputs, or the outputs
+        std::vector<TensorInfo> tensors;
+        std::vector<Bound> bound;
+    };
+
+    void describe(Side& side, bool is_input);
+    bool rebind(Side& side, size_t index, const TensorView& tensor);
+
+    std::shared_ptr<OrtLibrary> library_;
+    std::string graph_;
+    ort::Session* session_ = nullptr;
+    ort::IoBinding* binding_ = nullptr;
+    Side inputs_, outputs_;
+};
+
+}  // namespace palijet

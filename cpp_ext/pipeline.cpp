@@ -1,0 +1,103 @@
+#include "pipeline.h"
+
+#include <algorithm>
+#include <string>
+
+#include "stopwatch.h"
+
+namespace palijet {
+
+Pipeline::Pipeline(std::shared_ptr<Engine> vision, std::shared_ptr<Engine> decoder,
+                   std::shared_ptr<EmbeddingTable> embeddings, const PipelineOptions& options)
+    : vision_(std::move(vision)),
+      decoder_engine_(std::move(decoder)),
+      embeddings_(std::move(embeddings)),
+      preprocessor_(options.image_size),
+      decoder_(*decoder_engine_, *embeddings_, options.max_batch, options.max_rows),
+      pixels_port_(index_of(vision_->inputs(), "pixel_values")),
+      rows_port_(index_of(vision_->outputs(), "image_rows")),
+      image_rows_(vision_->outputs()[rows_port_].shape[1]) {
+    const TensorInfo& rows = vision_->outputs()[rows_port_];  // [B, N, H]
+    if (rows.shape.back() != decoder_.hidden() || rows.type != decoder_.row_type()) {
+        throw EngineError("the vision graph's rows do not fit the decoder; export both again");
+    }
+}
+
+std::vector<Generation> Pipeline::generate(const std::vector<ImageView>& images, const std::vector<Request>& requests,
+                                           const GenerateOptions& options, Timings& timings) {
+    check(images, requests, options);
+    const std::lock_guard<std::mutex> turn(mutex_);
+    Stopwatch total;
+    encode(images, timings);
+
+    std::vector<Generation> generations;
+    generations.reserve(requests.size());
+    DecodeTimings decoding;
+    const auto batch = static_cast<size_t>(decoder_.max_batch());
+    for (size_t first = 0; first < requests.size(); first += batch) {
+        std::vector<Prefix> prefixes;
+        GenerateOptions part = options;
+        if (options.on_token) {
+            part.on_token = [&options, first](size_t sequence, int32_t token, float logprob) {
+                options.on_token(first + sequence, token, logprob);
+            };
+        }
+        for (size_t i = first; i < std::min(first + batch, requests.size()); ++i) {
+            prefixes.push_back({rows_of(requests[i].image), image_rows_, &requests[i].prompt});
+        }
+        for (Generation& generation : decoder_.generate(prefixes, part, decoding)) {
+            generations.push_back(std::move(generation));
+        }
+    }
+    timings.prefill_ms = decoding.prefill_ms;
+    timings.decode_ms = decoding.decode_ms;
+    timings.decoder_calls = decoding.calls;
+    timings.total_ms = total.lap_ms();
+    return generations;
+}
+
+void Pipeline::check(const std::vector<ImageView>& images, const std::vector<Request>& requests,
+                     const GenerateOptions& options) const {
+    if (images.empty() || requests.empty()) throw InputError("there is nothing to answer; give an image and a prompt");
+    if (options.max_tokens < 1) throw InputError("max_tokens is " + std::to_string(options.max_tokens) + "; give 1 or more");
+    for (const Request& request : requests) {
+        if (request.image >= images.size()) throw InputError("a prompt asks about an image that is not there");
+        if (request.prompt.empty()) throw InputError("a prompt has no tokens, not even <bos>");
+        const int64_t prefix = image_rows_ + static_cast<int64_t>(request.prompt.size());
+        const int64_t room = decoder_.max_rows() - prefix + 1;  // the last token is never fed back
+        if (room < 1) {
+            throw InputError("the prompt has " + std::to_string(request.prompt.size()) + " tokens and the cache has room for " +
+                             std::to_string(decoder_.max_rows() - image_rows_) +
+                             "; shorten it or load the model with a larger max_rows");
+        }
+        if (options.max_tokens > room) {
+            throw InputError("max_tokens is " + std::to_string(options.max_tokens) + " and the cache has room for " +
+                             std::to_string(room) + " after this prompt; ask for fewer or load the model with a larger max_rows");
+        }
+    }
+}
+
+void Pipeline::encode(const std::vector<ImageView>& images, Timings& timings) {
+    Stopwatch watch;
+    const auto count = static_cast<int64_t>(images.size());
+    const int64_t size = preprocessor_.size();
+    const auto image_elements = static_cast<size_t>(3 * size * size);
+    pixels_.resize(std::max(pixels_.size(), image_elements * images.size()));
+    for (size_t i = 0; i < images.size(); ++i) preprocessor_.run(images[i], pixels_.data() + i * image_elements);
+    timings.preprocess_ms = watch.lap_ms();
+
+    const TensorInfo& rows = vision_->outputs()[rows_port_];
+    const Shape shape{count, image_rows_, decoder_.hidden()};
+    encoded_.resize(std::max(encoded_.size(), static_cast<size_t>(element_count(shape)) * size_of(rows.type)));
+    vision_->bind_input(pixels_port_, {pixels_.data(), ElementType::kFloat32, {count, 3, size, size}});
+    vision_->bind_output(rows_port_, {encoded_.data(), rows.type, shape});
+    vision_->run();
+    timings.vision_ms = watch.lap_ms();
+}
+
+const uint8_t* Pipeline::rows_of(size_t image) const {
+    const auto elements = static_cast<size_t>(image_rows_ * decoder_.hidden());
+    return encoded_.data() + image * elements * size_of(decoder_.row_type());
+}
+
+}  // namespace palijet
