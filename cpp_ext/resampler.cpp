@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
+#include <utility>
 
 #include "error.h"
+#include "transpose.h"
 
 // One binary serves every x86 processor: the loops are compiled for several and the loader takes the best. Sanitizers do not know such
 // functions, and other architectures need none.
@@ -69,7 +72,7 @@ PALIJET_VECTORISED void blend_rows(const uint8_t* rows, int64_t row_bytes, const
 
 }  // namespace
 
-Taps::Taps(int64_t in, int64_t out) {
+Taps::Taps(int64_t in, int64_t out) : in_(in), out_(out) {
     const double scale = static_cast<double>(in) / static_cast<double>(out);
     const double filter_scale = std::max(scale, 1.0);
     const double support = kSupport * filter_scale;
@@ -96,56 +99,72 @@ Taps::Taps(int64_t in, int64_t out) {
     }
 }
 
-Resampler::Resampler(int64_t out_width, int64_t out_height) : out_width_(out_width), out_height_(out_height) {
+namespace {
+
+// Pillow 13 starts with the height where that shrinks by more than twice what the width does.
+bool starts_with_height(const ImageView& image, int64_t width, int64_t height) {
+    const int64_t lower = image.height - height;
+    return lower > 0 && lower > 2 * (image.width - width);
+}
+
+ImageView transposed(ImageView image) {
+    std::swap(image.width, image.height);
+    std::swap(image.row_stride, image.column_stride);
+    return image;
+}
+
+}  // namespace
+
+Resampler::Resampler(int64_t out_width, int64_t out_height) : wanted_width_(out_width), wanted_height_(out_height) {
     if (out_width < 1 || out_height < 1) throw InputError("an image cannot be resized to nothing");
 }
 
 const std::vector<uint8_t>& Resampler::resize(const ImageView& image) {
-    prepare(image);
-    resize_columns(image);
-    resize_rows();
-    return resized_;
-}
-
-void Resampler::prepare(const ImageView& image) {
     if (image.height < 1 || image.width < 1) throw InputError("the image is empty; give one of at least 1 x 1 pixels");
     if (image.channels != 1 && image.channels != 3 && image.channels != 4) {
         throw InputError("an image of " + std::to_string(image.channels) +
                          " channels cannot be read; give grey, three colours, or three and alpha");
     }
-    if (image.width != in_width_) horizontal_ = Taps(image.width, out_width_);
-    if (image.height != in_height_) vertical_ = Taps(image.height, out_height_);
+    const bool turned = starts_with_height(image, wanted_width_, wanted_height_);
+    const ImageView view = turned ? transposed(image) : image;
+    out_width_ = turned ? wanted_height_ : wanted_width_;
+    out_height_ = turned ? wanted_width_ : wanted_height_;
+    prepare(view);
+    resize_width(view);
+    resize_height();
+    if (!turned) return resized_;
+    turn();
+    return turned_;
+}
+
+void Resampler::prepare(const ImageView& image) {
+    if (!horizontal_.are_of(image.width, out_width_)) horizontal_ = Taps(image.width, out_width_);
+    if (!vertical_.are_of(image.height, out_height_)) vertical_ = Taps(image.height, out_height_);
     in_width_ = image.width;
     in_height_ = image.height;
     planes_ = image.channels == 1 ? 1 : 3;
-    tile_.resize(static_cast<size_t>(in_width_ * planes_ * kLanes));
-    columns_.resize(static_cast<size_t>(in_height_ * planes_ * out_width_));
+    tile_.resize(static_cast<size_t>(in_width_ * image.channels * kLanes));
+    narrowed_.resize(static_cast<size_t>(in_height_ * planes_ * out_width_));
     resized_.resize(static_cast<size_t>(planes_ * out_height_ * out_width_));
 }
 
-void Resampler::resize_columns(const ImageView& image) {
+// Some rows at a time: they are laid side by side, so that one weight meets one pixel of each of them in a vector.
+void Resampler::resize_width(const ImageView& image) {
     const bool swap = planes_ == 3 && image.order == ChannelOrder::kBgr;
+    const int64_t step = image.channels * kLanes;  // bytes of the tile from column to column
     for (int64_t top = 0; top < in_height_; top += kLanes) {
         const int64_t lanes = std::min(kLanes, in_height_ - top);
-        for (int64_t lane = 0; lane < lanes; ++lane) {
-            const uint8_t* row = image.data + (top + lane) * image.row_stride;
-            for (int64_t plane = 0; plane < planes_; ++plane) {
-                const uint8_t* pixel = row + (swap ? 2 - plane : plane) * image.channel_stride;
-                uint8_t* into = tile_.data() + plane * kLanes + lane;
-                for (int64_t x = 0; x < in_width_; ++x) {
-                    into[x * planes_ * kLanes] = pixel[x * image.column_stride];
-                }
-            }
-        }
+        fill_tile(image, top);
         for (int64_t plane = 0; plane < planes_; ++plane) {
-            uint8_t* out = columns_.data() + (top * planes_ + plane) * out_width_;
+            const uint8_t* columns = tile_.data() + (swap ? 2 - plane : plane) * kLanes;
+            uint8_t* out = narrowed_.data() + (top * planes_ + plane) * out_width_;
             for (int64_t x = 0; x < out_width_; ++x) {
-                const uint8_t* first = tile_.data() + (horizontal_.first(x) * planes_ + plane) * kLanes;
                 uint8_t blended[kLanes];
                 if (in_width_ == out_width_) {
-                    std::copy_n(tile_.data() + (x * planes_ + plane) * kLanes, kLanes, blended);
+                    std::copy_n(columns + x * step, kLanes, blended);
                 } else {
-                    blend_lanes(first, planes_ * kLanes, horizontal_.weights(x), horizontal_.count(x), blended);
+                    blend_lanes(columns + horizontal_.first(x) * step, step, horizontal_.weights(x), horizontal_.count(x),
+                                blended);
                 }
                 for (int64_t lane = 0; lane < lanes; ++lane) out[lane * planes_ * out_width_ + x] = blended[lane];
             }
@@ -153,17 +172,46 @@ void Resampler::resize_columns(const ImageView& image) {
     }
 }
 
-void Resampler::resize_rows() {
+// Rows from `top` on, side by side; where the frame ends first, its last row again.
+void Resampler::fill_tile(const ImageView& image, int64_t top) {
+    const uint8_t* rows[kLanes];
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+        rows[lane] = image.data + std::min(top + lane, in_height_ - 1) * image.row_stride;
+    }
+    const int64_t row_bytes = in_width_ * image.channels;
+    int64_t done = 0;
+    if (image.channel_stride == 1 && image.column_stride == image.channels) {
+        for (; done + kLanes <= row_bytes; done += kLanes) transpose16(rows, done, tile_.data() + done * kLanes);
+    }
+    for (int64_t i = done; i < row_bytes; ++i) {
+        const int64_t offset = i / image.channels * image.column_stride + i % image.channels * image.channel_stride;
+        for (int64_t lane = 0; lane < kLanes; ++lane) tile_[static_cast<size_t>(i * kLanes + lane)] = rows[lane][offset];
+    }
+}
+
+void Resampler::resize_height() {
     const int64_t row_bytes = planes_ * out_width_;
     for (int64_t plane = 0; plane < planes_; ++plane) {
+        const uint8_t* rows = narrowed_.data() + plane * out_width_;
         for (int64_t y = 0; y < out_height_; ++y) {
             uint8_t* out = resized_.data() + (plane * out_height_ + y) * out_width_;
             if (in_height_ == out_height_) {
-                std::copy_n(columns_.data() + y * row_bytes + plane * out_width_, out_width_, out);
+                std::copy_n(rows + y * row_bytes, out_width_, out);
             } else {
-                const uint8_t* first = columns_.data() + vertical_.first(y) * row_bytes + plane * out_width_;
-                blend_rows(first, row_bytes, vertical_.weights(y), vertical_.count(y), out_width_, out);
+                blend_rows(rows + vertical_.first(y) * row_bytes, row_bytes, vertical_.weights(y), vertical_.count(y),
+                           out_width_, out);
             }
+        }
+    }
+}
+
+void Resampler::turn() {
+    turned_.resize(resized_.size());
+    for (int64_t plane = 0; plane < planes_; ++plane) {
+        const uint8_t* from = resized_.data() + plane * out_height_ * out_width_;
+        uint8_t* to = turned_.data() + plane * out_height_ * out_width_;
+        for (int64_t y = 0; y < out_height_; ++y) {
+            for (int64_t x = 0; x < out_width_; ++x) to[x * out_height_ + y] = from[y * out_width_ + x];
         }
     }
 }
