@@ -1,0 +1,5 @@
+"""`python -m palijet` is `palijet`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,308 @@
+"""A loaded bundle that answers: `load`, `predict`, `stream`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, overload
+
+from . import _native
+from .answer import ParsedObject, parse_answer
+from .bundle import Bundle, open_bundle
+from .errors import EngineError, InputError
+from .onnxruntime_library import find_onnxruntime
+from .preprocess import Image, as_frame
+from .prompt import PromptTokenizer
+from .result import DetectedObject, Result, StreamResult, Timings, geometric_mean
+
+if TYPE_CHECKING:
+    from .source import Source
+
+BACKENDS = ("auto", "tensorrt", "cuda", "cpu")
+DEFAULT_MAX_TOKENS = 128
+_ANSWER_ROWS = 512  # room in the cache behind the image rows, for prompt and answer
+
+OnToken = Callable[[int, int, float], None]
+"""Called with the number of the prompt, a token and its log-probability, as each token is chosen."""
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a bundle is loaded."""
+
+    backend: str = "auto"  # one of BACKENDS
+    threads: int = 0  # of inference; 0: one per physical core
+    spin: bool = False  # idle threads burn their core to wake up sooner
+    max_batch: int = 4  # prompts decoded together
+    max_rows: int | None = None  # rows of a sequence, image, prompt and answer; None: the image's and 512 more
+    verify: bool = True  # check the sha256 of files that were not checked before
+
+
+def load(bundle: str | os.PathLike[str], backend: str = "auto", **options: object) -> Model:
+    """Load the bundle in a folder; `options` are the fields of `LoadOptions`.
+
+    Raises:
+        BundleError: the bundle is incomplete or altered, or of another contract version.
+        EngineError: the backend is not there or refuses the graphs.
+    """
+    known = {field.name for field in fields(LoadOptions)}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise InputError(f"load has no option {unknown[0]}; it has {', '.join(sorted(known))}")
+    return Model(open_bundle(bundle, verify=bool(options.get("verify", True))), LoadOptions(backend, **options))  # type: ignore[arg-type]
+
+
+class Model:
+    """A loaded bundle. Calls from several threads queue; results never mix."""
+
+    def __init__(self, bundle: Bundle, options: LoadOptions | None = None) -> None:
+        self.bundle = bundle
+        self.options = options or LoadOptions()
+        manifest = bundle.manifest
+        self.backend = _choose_backend(self.options.backend)
+        library = str(find_onnxruntime())
+        vision, decoder = (
+            _native.OnnxEngine(str(graph), library=library, threads=self.options.threads, spin=self.options.spin)
+            for graph in (bundle.vision_graph, bundle.decoder_graph)
+        )
+        self.engine_version = f"onnxruntime {vision.version}"
+        table = manifest.embeddings
+        embeddings = _native.EmbeddingTable(
+            str(bundle.embeddings), rows=table.rows, width=table.width, dtype=table.dtype, scale=table.scale
+        )
+        self.max_rows = self._rows()
+        self._tokenizer = PromptTokenizer(bundle.tokenizer)
+        self._pipeline = _native.Pipeline(
+            vision,
+            decoder,
+            embeddings,
+            image_size=manifest.vision.image_size,
+            max_rows=self.max_rows,
+            max_batch=self.options.max_batch,
+        )
+
+    @overload
+    def predict(
+        self,
+        image: Image,
+        prompt: str,
+        *,
+        max_tokens: int | None = None,
+        on_token: OnToken | None = None,
+        cancel: _native.CancelToken | None = None,
+    ) -> Result: ...
+
+    @overload
+    def predict(
+        self,
+        image: Image,
+        prompt: Sequence[str],
+        *,
+        max_tokens: int | None = None,
+        on_token: OnToken | None = None,
+        cancel: _native.CancelToken | None = None,
+    ) -> list[Result]: ...
+
+    def predict(
+        self,
+        image: Image,
+        prompt: str | Sequence[str],
+        *,
+        max_tokens: int | None = None,
+        on_token: OnToken | None = None,
+        cancel: _native.CancelToken | None = None,
+    ) -> Result | list[Result]:
+        """Answer one prompt, or several in one batch over one encoding of the picture.
+
+        image: a BGR uint8 array, a PIL image or a path. max_tokens: at most so many per answer; None: 128, or what the cache has
+        room for. cancel: its `cancel()`, from any thread, ends the call before the next token.
+
+        Raises:
+            InputError: the picture, a prompt or max_tokens cannot be answered.
+        """
+        if isinstance(prompt, str):
+            return self.predict_batch(
+                [(image, prompt)], max_tokens=max_tokens, on_token=on_token, cancel=cancel
+            )[0]
+        return self.predict_batch(
+            [(image, one) for one in prompt], max_tokens=max_tokens, on_token=on_token, cancel=cancel
+        )
+
+    def predict_batch(
+        self,
+        pairs: Sequence[tuple[Image, str]],
+        *,
+        max_tokens: int | None = None,
+        on_token: OnToken | None = None,
+        cancel: _native.CancelToken | None = None,
+        ignore_stop: bool = False,
+    ) -> list[Result]:
+        """Answer pairs of a picture and a prompt together; a picture that is given twice (the same object) is encoded once.
+
+        ignore_stop: decode past end tokens to max_tokens, for measuring. All else as in `predict`.
+        """
+        if not pairs:
+            return []
+        places: dict[int, int] = {}
+        frames = []
+        image_of_prompt = []
+        for image, _ in pairs:
+            if id(image) not in places:
+                places[id(image)] = len(frames)
+                frames.append(as_frame(image))
+            image_of_prompt.append(places[id(image)])
+        prompts = [self._tokenizer.encode(prompt) for _, prompt in pairs]
+        generations, timings = self._pipeline.generate(
+            [frame for frame, _ in frames],
+            prompts,
+            image_of_prompt,
+            max_tokens=self._max_tokens(max_tokens, max(map(len, prompts))),
+            stop_tokens=[] if ignore_stop else list(self.bundle.manifest.tokens.eos),
+            channel_orders=[order for _, order in frames],
+            on_token=on_token,
+            cancel=cancel,
+        )
+        record = Timings(
+            preprocess=timings.preprocess_ms,
+            vision=timings.vision_ms,
+            prefill=timings.prefill_ms,
+            decode=timings.decode_ms,
+            total=timings.total_ms,
+            tokens=sum(len(generation.tokens) for generation in generations),
+            decoder_calls=timings.decoder_calls,
+        )
+        sizes = [(frame.shape[1], frame.shape[0]) for frame, _ in frames]
+        return [
+            self._result(prompt, generation, sizes[place], record)
+            for (_, prompt), generation, place in zip(pairs, generations, image_of_prompt, strict=True)
+        ]
+
+    @overload
+    def stream(
+        self,
+        source: str | os.PathLike[str] | int | Source,
+        prompt: str,
+        *,
+        max_tokens: int | None = None,
+        every: int = 1,
+        max_staleness: float | None = None,
+    ) -> Iterator[StreamResult]: ...
+
+    @overload
+    def stream(
+        self,
+        source: str | os.PathLike[str] | int | Source,
+        prompt: Sequence[str],
+        *,
+        max_tokens: int | None = None,
+        every: int = 1,
+        max_staleness: float | None = None,
+    ) -> Iterator[list[StreamResult]]: ...
+
+    def stream(
+        self,
+        source: str | os.PathLike[str] | int | Source,
+        prompt: str | Sequence[str],
+        *,
+        max_tokens: int | None = None,
+        every: int = 1,
+        max_staleness: float | None = None,
+    ) -> Iterator[StreamResult] | Iterator[list[StreamResult]]:
+        """Answer frame after frame of a picture, a folder, a video file or a camera; see `source.open_source`.
+
+        every: answer each n-th frame only. max_staleness: seconds after which a result counts as `stale`. With several prompts each
+        item is a list of results, in their order.
+
+        Raises:
+            SourceError: the source cannot be opened.
+        """
+        from .source import open_source
+
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        dropped = 0
+        with open_source(source) as frames:
+            for frame in frames:
+                if frame.index % every:
+                    dropped += 1
+                    continue
+                results = []
+                for result in self.predict(frame.image, prompts, max_tokens=max_tokens):
+                    age = time.time() - frame.captured_at
+                    results.append(
+                        StreamResult(
+                            **{field.name: getattr(result, field.name) for field in fields(Result)},
+                            source=frame.source,
+                            frame_index=frame.index,
+                            captured_at=frame.captured_at,
+                            frame_age=age,
+                            dropped=dropped,
+                            stale=max_staleness is not None and age > max_staleness,
+                        )
+                    )
+                yield results[0] if isinstance(prompt, str) else results  # type: ignore[misc]
+
+    def _rows(self) -> int:
+        vision, decoder = self.bundle.manifest.vision, self.bundle.manifest.decoder
+        wanted = self.options.max_rows or min(vision.rows + _ANSWER_ROWS, decoder.max_positions)
+        if not vision.rows < wanted <= decoder.max_positions:
+            raise InputError(
+                f"max_rows is {wanted}; this model needs more than its {vision.rows} image rows "
+                f"and has positions for {decoder.max_positions}"
+            )
+        return wanted
+
+    def _max_tokens(self, given: int | None, longest_prompt: int) -> int:
+        if given is not None:
+            return given
+        return max(1, min(DEFAULT_MAX_TOKENS, self.max_rows - self.bundle.manifest.vision.rows - longest_prompt + 1))
+
+    def _result(
+        self, prompt: str, generation: _native.Generation, image_size: tuple[int, int], timings: Timings
+    ) -> Result:
+        text = self._tokenizer.decode(generation.tokens)
+        parsed = parse_answer(text)
+        return Result(
+            prompt=prompt,
+            text=text,
+            tokens=tuple(generation.tokens),
+            logprobs=tuple(generation.logprobs),
+            stop_reason=generation.stop_reason,
+            stop_logprob=generation.stop_logprob,
+            objects=self._objects(parsed.objects, generation, image_size),
+            incomplete=parsed.incomplete,
+            image_size=image_size,
+            timings=timings,
+        )
+
+    def _objects(
+        self, parsed: Sequence[ParsedObject], generation: _native.Generation, image_size: tuple[int, int]
+    ) -> tuple[DetectedObject, ...]:
+        """Boxes in pixels, and scores: an object's tokens go from its first place to the next object's."""
+        if not parsed:
+            return ()
+        width, height = image_size
+        locations = self._tokenizer.locations(generation.tokens)
+        if parsed[-1].first_location + 4 > len(locations):  # places spelled out in letters: no tokens of their own
+            spans = [(0, len(generation.tokens))] * len(parsed)
+        else:
+            starts = [locations[thing.first_location] for thing in parsed]
+            spans = list(zip(starts, [*starts[1:], len(generation.tokens)], strict=True))
+        return tuple(
+            DetectedObject(
+                label=thing.label,
+                box=(thing.box[0] * width, thing.box[1] * height, thing.box[2] * width, thing.box[3] * height),
+                score=geometric_mean(generation.logprobs[start:stop]),
+                segment_codes=thing.codes,
+            )
+            for thing, (start, stop) in zip(parsed, spans, strict=True)
+        )
+
+
+def _choose_backend(wanted: str) -> str:
+    if wanted in ("auto", "cpu"):
+        return "cpu"
+    if wanted in BACKENDS:
+        raise EngineError(f"this version of PaliJet has no {wanted} backend yet; use backend='cpu'")
+    raise EngineError(f"backend {wanted} is not known; use one of {', '.join(BACKENDS)}")
