@@ -18,7 +18,7 @@ from .prompt import PromptTokenizer
 from .result import DetectedObject, Result, StreamResult, Timings, geometric_mean
 
 if TYPE_CHECKING:
-    from .source import Source
+    from .source import Frame, Source
 
 BACKENDS = ("auto", "tensorrt", "cuda", "cpu")
 DEFAULT_MAX_TOKENS = 128
@@ -220,28 +220,45 @@ class Model:
         """
         from .source import open_source
 
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         dropped = 0
         with open_source(source) as frames:
             for frame in frames:
                 if frame.index % every:
                     dropped += 1
                     continue
-                results = []
-                for result in self.predict(frame.image, prompts, max_tokens=max_tokens):
-                    age = time.time() - frame.captured_at
-                    results.append(
-                        StreamResult(
-                            **{field.name: getattr(result, field.name) for field in fields(Result)},
-                            source=frame.source,
-                            frame_index=frame.index,
-                            captured_at=frame.captured_at,
-                            frame_age=age,
-                            dropped=dropped,
-                            stale=max_staleness is not None and age > max_staleness,
-                        )
-                    )
+                results = self.answer_frame(
+                    frame,
+                    [prompt] if isinstance(prompt, str) else prompt,
+                    max_tokens=max_tokens,
+                    dropped=dropped,
+                    max_staleness=max_staleness,
+                )
                 yield results[0] if isinstance(prompt, str) else results  # type: ignore[misc]
+
+    def answer_frame(
+        self,
+        frame: Frame,
+        prompts: Sequence[str],
+        *,
+        max_tokens: int | None = None,
+        dropped: int = 0,
+        max_staleness: float | None = None,
+    ) -> list[StreamResult]:
+        """Answer prompts about one frame of a source; the results name it."""
+        results = self.predict(frame.image, prompts, max_tokens=max_tokens)
+        age = time.time() - frame.captured_at
+        return [
+            StreamResult(
+                **{field.name: getattr(result, field.name) for field in fields(Result)},
+                source=frame.source,
+                frame_index=frame.index,
+                captured_at=frame.captured_at,
+                frame_age=age,
+                dropped=dropped,
+                stale=max_staleness is not None and age > max_staleness,
+            )
+            for result in results
+        ]
 
     def _rows(self) -> int:
         vision, decoder = self.bundle.manifest.vision, self.bundle.manifest.decoder

@@ -1,0 +1,77 @@
+"""What `palijet demo` shows: the built-in checkpoint becomes a bundle, and the bundle watches a clip.
+
+Into a folder: bundle/, clip.mp4 (what the camera saw), annotated.mp4, picture.png (one frame with all answers), results.jsonl.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+from rich.console import Console
+from rich.progress import track
+
+from ..runtime.draw import draw
+from ..runtime.model import Model, load
+from ..runtime.result import StreamResult
+from ..runtime.source import VideoFile
+from ..runtime.video_file import VideoWriter
+from .clip import Clip, write_clip
+
+CHECKPOINT = Path(__file__).parent / "checkpoint"
+
+DETECTION = "detect part ; label"
+PROMPTS = (DETECTION, "caption en", "ocr", "answer en how many parts")
+
+
+def tour(output: Path, *, precision: str, threads: int, bundle_only: bool, talk: Console) -> None:
+    """Run the demo into folder `output`; files of an earlier run are replaced."""
+    from ..export import ExportOptions, export
+
+    started = time.monotonic()
+    output.mkdir(parents=True, exist_ok=True)
+    bundle = output / "bundle"
+    with talk.status("exporting the demo checkpoint"):
+        export(CHECKPOINT, bundle, ExportOptions(precision=precision, overwrite=True))
+    talk.print(f"bundle     {bundle}", highlight=False)
+    if bundle_only:
+        return
+    clip = Clip()
+    with talk.status("drawing the clip"):
+        write_clip(output / "clip.mp4", clip)
+    talk.print(f"clip       {output / 'clip.mp4'}, {clip.frames} frames", highlight=False)
+
+    model = load(bundle, threads=threads)
+    picture: tuple[int, int, StreamResult] | None = None
+    answering = time.monotonic()
+    with (
+        (output / "results.jsonl").open("w", encoding="utf-8") as lines,
+        VideoWriter(output / "annotated.mp4", clip.fps) as video,
+    ):
+        for image, results in track(_answers(model, output / "clip.mp4"), "answering", clip.frames, console=talk):
+            lines.writelines(result.to_json() + "\n" for result in results)
+            canvas = draw(image, results)
+            video.write(canvas)
+            wealth = (len(results[0].objects), len(results[2].text))
+            if picture is None or wealth > picture[:2]:
+                picture = (*wealth, results[0])
+                cv2.imwrite(str(output / "picture.png"), canvas)
+                shown = results
+    rate = clip.frames / (time.monotonic() - answering)
+    talk.print(f"video      {output / 'annotated.mp4'}", highlight=False)
+    talk.print(f"results    {output / 'results.jsonl'}", highlight=False)
+    talk.print(f"picture    {output / 'picture.png'}, frame {shown[0].frame_index}:", highlight=False)
+    for result in shown:
+        answer = ", ".join(thing.label for thing in result.objects) if result.objects else result.text
+        talk.print(f"           {result.prompt}: {answer}", highlight=False, markup=False)
+    talk.print(
+        f"{rate:.1f} frames/s with {len(PROMPTS)} prompts each; {time.monotonic() - started:.0f} s in all", highlight=False
+    )
+
+
+def _answers(model: Model, clip: Path) -> Iterator[tuple[cv2.typing.MatLike, list[StreamResult]]]:
+    with VideoFile(clip) as frames:
+        for frame in frames:
+            yield frame.image, model.answer_frame(frame, PROMPTS)

@@ -1,0 +1,234 @@
+"""The command line: reads options, shows progress, prints results; everything else happens in the parts."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from .runtime.errors import PaliJetError
+
+app = typer.Typer(
+    name="palijet",
+    help="PaliGemma on Jetson: export once, run every frame.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+talk = Console(stderr=True)
+
+BundleArgument = Annotated[Path, typer.Argument(help="Folder that `palijet export` wrote.", show_default=False)]
+ThreadsOption = Annotated[int, typer.Option(help="Inference threads; 0: one per physical core.", min=0)]
+BackendOption = Annotated[str, typer.Option(help="auto, tensorrt, cuda or cpu.")]
+MaxTokensOption = Annotated[int | None, typer.Option(help="Longest answer, in tokens.", show_default="128")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+def main() -> None:
+    """Run the command line; what goes wrong on purpose is one sentence and exit code 1."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        app(arguments, standalone_mode=True)
+    except PaliJetError as error:
+        if debug:
+            traceback.print_exc()
+        talk.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        talk.print("interrupted", highlight=False)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if debug:
+            raise
+        talk.print(
+            f"[bold red]error:[/] {type(error).__name__}: {error} (this is a fault of PaliJet; --debug shows where)",
+            highlight=False,
+            soft_wrap=True,
+        )
+        sys.exit(70)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback where something fails.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as version_of
+
+        print(f"palijet {version_of('palijet')}")
+        raise typer.Exit()
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of a PaliGemma checkpoint.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", show_default=False)],
+    precision: Annotated[str, typer.Option(help="fp32 or fp16.")] = "fp16",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
+) -> None:
+    """Turn a PaliGemma checkpoint into a bundle."""
+    from .export import ExportOptions
+    from .export import export as export_checkpoint
+
+    with _progress_bar() as bar:
+        task = bar.add_task("reading", total=None)
+        bundle = export_checkpoint(
+            checkpoint,
+            output,
+            ExportOptions(precision=precision, overwrite=overwrite),
+            lambda part, done, total: bar.update(task, description=part, completed=done, total=total),
+        )
+    talk.print(f"{output}: {_readable(bundle.total_bytes)} at {precision}", highlight=False)
+
+
+@app.command()
+def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
+    """Show what a bundle is and what it needs."""
+    from .runtime.bundle import open_bundle
+    from .runtime.inspect import summarize
+
+    summary = summarize(open_bundle(bundle))
+    if as_json:
+        print(json.dumps(summary.to_dict()))
+        return
+    table = Table("part", "shape", "precision", "size", title=str(bundle))
+    for part in summary.parts:
+        table.add_row(part.name, part.what, part.precision, _readable(part.bytes))
+    _print_table(table)
+    needs = Table(show_header=False)
+    for name, value in summary.needs.items():
+        needs.add_row(name, value)
+    _print_table(needs)
+
+
+@app.command()
+def run(
+    bundle: BundleArgument,
+    source: Annotated[
+        str, typer.Option(help="A picture, a video, a folder of pictures or a camera's index.", show_default=False)
+    ],
+    prompt: Annotated[
+        list[str], typer.Option(help="What to ask; may be given several times.", show_default=False)
+    ],
+    jsonl: Annotated[
+        str | None, typer.Option(help="File for one JSON line per result; - is standard output.")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Annotated video to write (.mp4).")] = None,
+    max_tokens: MaxTokensOption = None,
+    every: Annotated[int, typer.Option(help="Answer each n-th frame only.", min=1)] = 1,
+    limit: Annotated[int | None, typer.Option(help="Stop after so many answered frames.", min=1)] = None,
+    threads: ThreadsOption = 0,
+    backend: BackendOption = "auto",
+) -> None:
+    """Answer every frame of a source."""
+    from .show import run_source
+
+    run_source(
+        bundle,
+        source,
+        prompt,
+        jsonl=jsonl,
+        save=save,
+        max_tokens=max_tokens,
+        every=every,
+        limit=limit,
+        threads=threads,
+        backend=backend,
+        talk=talk,
+    )
+
+
+@app.command()
+def bench(
+    bundle: BundleArgument,
+    image: Annotated[Path | None, typer.Option(help="Picture to ask about; else noise of 1920x1080.")] = None,
+    prompt: Annotated[str, typer.Option(help="What to ask.")] = "caption en",
+    max_tokens: Annotated[int, typer.Option(help="Tokens decoded in every run.", min=2)] = 32,
+    runs: Annotated[int, typer.Option(help="Runs that count.", min=1)] = 10,
+    threads: ThreadsOption = 0,
+    backend: BackendOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a bundle on this machine."""
+    import time
+
+    import numpy as np
+
+    from .jetson.board import read_board
+    from .runtime.bench import bench as measure
+    from .runtime.model import load
+
+    started = time.perf_counter()
+    model = load(bundle, backend, threads=threads)
+    load_s = time.perf_counter() - started
+    frame = image or np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), dtype=np.uint8)
+    with talk.status("measuring"):
+        report = measure(model, frame, prompt, max_tokens=max_tokens, runs=runs)
+    settings = {"machine": str(read_board()), **report.settings, "load_s": round(load_s, 2)}
+    if as_json:
+        print(json.dumps({**report.to_dict(), "settings": settings}))
+        return
+    table = Table("stage", "median ms", "p95 ms", title=str(bundle))
+    for stage in ("preprocess", "vision", "prefill", "per_token", "total"):
+        spread = getattr(report, stage)
+        table.add_row(stage.replace("_", " "), f"{spread.median:.2f}", f"{spread.p95:.2f}")
+    _print_table(table)
+    rest = Table(show_header=False)
+    rest.add_row("tokens per second", f"{report.tokens_per_s:.1f}")
+    rest.add_row("peak memory", _readable(report.peak_memory_bytes))
+    for name, value in settings.items():
+        rest.add_row(name, str(value))
+    _print_table(rest)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for what the demo makes.")] = Path("out/demo"),
+    precision: Annotated[str, typer.Option(help="fp32 or fp16.")] = "fp32",
+    threads: ThreadsOption = 0,
+    bundle_only: Annotated[bool, typer.Option("--bundle-only", help="Export the checkpoint and stop.")] = False,
+) -> None:
+    """Export the built-in checkpoint and let it watch a clip: video, picture and JSON Lines."""
+    from .demo.tour import tour
+
+    tour(output, precision=precision, threads=threads, bundle_only=bundle_only, talk=talk)
+
+
+def _progress_bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description:10}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=talk,
+        transient=True,
+    )
+
+
+def _print_table(table: Table) -> None:
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width).print(table)
+
+
+def _readable(count: float) -> str:
+    from .runtime.inspect import readable_bytes
+
+    return readable_bytes(count)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""`palijet run`: results to the terminal, to JSON Lines and to an annotated video as they come."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from .runtime.errors import PaliJetError
+from .runtime.model import load
+from .runtime.result import StreamResult
+
+
+def run_source(
+    bundle: Path,
+    source: str,
+    prompts: list[str],
+    *,
+    jsonl: str | None,
+    save: Path | None,
+    max_tokens: int | None,
+    every: int,
+    limit: int | None,
+    threads: int,
+    backend: str,
+    talk: Console,
+) -> None:
+    """Answer the prompts on every frame; JSON Lines on standard output unless that is a terminal, which gets a live table."""
+    from .runtime.draw import draw
+    from .runtime.source import open_source
+    from .runtime.video_file import VideoWriter
+
+    model = load(bundle, backend, threads=threads)
+    opened = open_source(source)
+    show_table = jsonl != "-" and sys.stdout.isatty()
+    with ExitStack() as stack:
+        lines = _open_lines(jsonl, show_table, stack)
+        video = stack.enter_context(VideoWriter(save, getattr(opened, "fps", 25.0) / every)) if save else None
+        live = stack.enter_context(Live(console=Console(), refresh_per_second=8)) if show_table else None
+        started = time.monotonic()
+        answered = 0
+        with opened as frames:
+            for frame in frames:
+                if frame.index % every:
+                    continue
+                results = list(model.answer_frame(frame, prompts, max_tokens=max_tokens))
+                answered += 1
+                if lines:
+                    for result in results:
+                        lines.write(result.to_json() + "\n")
+                    lines.flush()
+                if video:
+                    video.write(draw(frame.image, results))
+                if live:
+                    live.update(_table(results, answered / (time.monotonic() - started)))
+                if answered == limit:
+                    break
+        if opened.ended_early:
+            talk.print(f"[yellow]note:[/] {opened.ended_early}", highlight=False, soft_wrap=True)
+    rate = answered / max(time.monotonic() - started, 1e-9)
+    talk.print(f"{answered} frames answered, {rate:.1f} per second" + (f"; {save}" if save else ""), highlight=False)
+
+
+def _open_lines(jsonl: str | None, show_table: bool, stack: ExitStack) -> IO[str] | None:
+    if jsonl is None:
+        return None if show_table else sys.stdout
+    if jsonl == "-":
+        return sys.stdout
+    try:
+        return stack.enter_context(Path(jsonl).open("w", encoding="utf-8"))
+    except OSError as error:
+        raise PaliJetError(f"{jsonl} cannot be written: {error.strerror}; choose another file") from None
+
+
+def _table(results: list[StreamResult], rate: float) -> Table:
+    first = results[0]
+    table = Table("prompt", "answer", "sure", title=f"{first.source}, frame {first.frame_index}, {rate:.1f} frames/s")
+    for result in results:
+        answer = ", ".join(thing.label for thing in result.objects) if result.objects else result.text
+        table.add_row(result.prompt, answer, f"{result.confidence:.0%}")
+    return table
