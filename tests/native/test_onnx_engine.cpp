@@ -1,0 +1,45 @@
+// Needs PALIJET_ONNXRUNTIME (libonnxruntime) and PALIJET_TEST_DECODER (a decoder.onnx) in the environment.
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <vector>
+
+#include "onnx_engine.h"
+
+using namespace palijet;
+
+TEST_CASE("a library that is not there, or is none, is named") {
+    CHECK_THROWS_WITH_AS(OnnxEngine("any.onnx", "/does/not/exist.so", {}),
+                         doctest::Contains("onnxruntime cannot be opened"), EngineError);
+}
+
+TEST_CASE("a real graph runs over bound memory") {
+    const char* library = std::getenv("PALIJET_ONNXRUNTIME");
+    const char* graph = std::getenv("PALIJET_TEST_DECODER");
+    if (!library || !graph) {
+        MESSAGE("skipped: PALIJET_ONNXRUNTIME or PALIJET_TEST_DECODER is not set");
+        return;
+    }
+    CHECK_THROWS_AS(OnnxEngine("/does/not/exist.onnx", library, {}), EngineError);
+    OnnxEngine engine(graph, library, {1, false});
+    CHECK_THROWS_WITH_AS(engine.run(), doctest::Contains("was not given"), EngineError);
+
+    std::vector<std::vector<uint8_t>> memory;
+    const auto bind = [&](const TensorInfo& info, bool is_input, size_t index) {
+        TensorView view{nullptr, info.type, info.shape};
+        for (int64_t& dimension : view.shape) dimension = dimension < 0 ? 1 : dimension;
+        memory.emplace_back(view.bytes());
+        view.data = memory.back().data();
+        is_input ? engine.bind_input(index, view) : engine.bind_output(index, view);
+        return view;
+    };
+    std::vector<TensorView> outputs;
+    for (size_t i = 0; i < engine.inputs().size(); ++i) bind(engine.inputs()[i], true, i);
+    for (size_t i = 0; i < engine.outputs().size(); ++i) outputs.push_back(bind(engine.outputs()[i], false, i));
+    for (int run = 0; run < 3; ++run) engine.run();
+    const size_t token = index_of(engine.outputs(), "token");
+    CHECK(*static_cast<const int32_t*>(outputs[token].data) >= 0);
+
+    TensorView wrong{memory[0].data(), ElementType::kInt64, {1, 1, 1}};
+    CHECK_THROWS_WITH_AS(engine.bind_input(0, wrong), doctest::Contains("was given int64"), EngineError);
+}
