@@ -198,21 +198,19 @@ def _write_graph(
     options: ExportOptions,
     meter: _Meter,
 ) -> dict[str, FileSpec]:
-    weights = WeightFile(path.with_name(path.name + ".data"), meter.part(part))
-    graph = Graph(numerics, weights, options.opset)
-    build(graph, source)
-    weights.file.close()
+    with HashedFile(path.with_name(path.name + ".data"), meter.part(part)) as data:
+        graph = Graph(numerics, WeightFile(data), options.opset)
+        build(graph, source)
     ir.save(graph.model(part, version("palijet")), path)
     onnx.checker.check_model(path)
-    return {path.name: _spec_of(path), weights.file.path.name: weights.file.spec}
+    return {path.name: _spec_of(path), data.path.name: data.spec}
 
 
 def _write_embeddings(source: Checkpoint, path: Path, meter: _Meter) -> FileSpec:
-    file = HashedFile(path, meter.part("embeddings"))
     rows = source.config.text_config.vocab_size
-    for start in range(0, rows, _EMBEDDING_ROWS):
-        file.write_array(source.read_rows(names.EMBEDDINGS, start, min(start + _EMBEDDING_ROWS, rows)))
-    file.close()
+    with HashedFile(path, meter.part("embeddings")) as file:
+        for start in range(0, rows, _EMBEDDING_ROWS):
+            file.write_array(source.read_rows(names.EMBEDDINGS, start, min(start + _EMBEDDING_ROWS, rows)))
     return file.spec
 
 

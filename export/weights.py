@@ -41,8 +41,10 @@ class HashedFile:
         """Its elements, row-major and little-endian."""
         self.write(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
 
-    def close(self) -> None:
-        self._stream.flush()
+    def __enter__(self) -> HashedFile:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
         self._stream.close()
 
     @property
@@ -51,10 +53,10 @@ class HashedFile:
 
 
 class WeightFile:
-    """Writes `<graph>.data` and hands out the tensors that refer to it."""
+    """Lays tensors out in a file and hands out the ones that refer to it."""
 
-    def __init__(self, path: Path, progress: Callable[[int], None]) -> None:
-        self.file = HashedFile(path, progress)
+    def __init__(self, file: HashedFile) -> None:
+        self.file = file
 
     def add(self, name: str, array: np.ndarray) -> ir.ExternalTensor:
         """Append a tensor."""

@@ -187,6 +187,7 @@ class Answer:
 
     tokens: list[int]
     logprobs: list[float]
+    margin: float  # the least lead of a chosen token over the next best, in logits
 
 
 class Oracle:
@@ -224,9 +225,11 @@ class Oracle:
         logprobs = [
             float(torch.log_softmax(logits[0], -1)[token]) for logits, token in zip(out.logits, tokens, strict=True)
         ]
+        best = [logits[0].topk(2).values for logits in out.logits]
+        margin = min(float(first - second) for first, second in best)
         if tokens and tokens[-1] == 1:
             tokens, logprobs = tokens[:-1], logprobs[:-1]
-        return Answer(tokens, logprobs)
+        return Answer(tokens, logprobs, margin)
 
 
 def random_pixels(seed: int, image_size: int) -> np.ndarray:
