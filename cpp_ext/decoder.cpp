@@ -28,8 +28,14 @@ Decoder::Decoder(Engine& engine, const EmbeddingTable& embeddings, int64_t max_b
 Decoder::Ports Decoder::find_ports(const Engine& engine) {
     const auto input = [&](const std::string& name) { return index_of(engine.inputs(), name); };
     const auto output = [&](const std::string& name) { return index_of(engine.outputs(), name); };
-    Ports ports{input("inputs_embeds"), input("past_length"), input("prefix_length"), input("logits_index"),
-                output("token"),        output("logprob"),    {},                     {}};
+    Ports ports{input("inputs_embeds"),
+                input("past_length"),
+                input("prefix_length"),
+                input("logits_index"),
+                output("token"),
+                output("logprob"),
+                {},
+                {}};
     const size_t layers = (engine.inputs().size() - 4) / 2;
     for (size_t layer = 0; layer < layers; ++layer) {
         for (const char* part : {"key.", "value."}) {
@@ -43,8 +49,7 @@ Decoder::Ports Decoder::find_ports(const Engine& engine) {
 CacheLayout Decoder::cache_layout(const Engine& engine, const Ports& ports, int64_t max_batch, int64_t max_rows) {
     if (ports.past.empty()) throw EngineError("the decoder's graph has no past_key.0; export again");
     const TensorInfo& past = engine.inputs()[ports.past[0]];  // [B, P, kv_heads, head_dim]
-    return {static_cast<int64_t>(ports.past.size() / 2), past.shape[2], past.shape[3], past.type, max_batch,
-            max_rows};
+    return {static_cast<int64_t>(ports.past.size() / 2), past.shape[2], past.shape[3], past.type, max_batch, max_rows};
 }
 
 std::vector<Generation> Decoder::generate(const std::vector<Prefix>& prefixes, const GenerateOptions& options,
@@ -101,8 +106,8 @@ void Decoder::prefill(const std::vector<Prefix>& prefixes) {
     batch_ = static_cast<int64_t>(prefixes.size());
     int64_t new_rows = 0;
     for (size_t b = 0; b < prefixes.size(); ++b) {
-        prefix_length_[b] = static_cast<int32_t>(prefixes[b].image_count) +
-                            static_cast<int32_t>(prefixes[b].prompt->size());
+        prefix_length_[b] =
+            static_cast<int32_t>(prefixes[b].image_count) + static_cast<int32_t>(prefixes[b].prompt->size());
         new_count_[b] = prefix_length_[b];
         new_rows = std::max<int64_t>(new_rows, prefix_length_[b]);
     }

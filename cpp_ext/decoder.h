@@ -29,9 +29,9 @@ struct GenerateOptions {
 enum class StopReason { kStop, kMaxTokens, kCancelled };
 
 struct Generation {
-    std::vector<int32_t> tokens;   // without the stop token
-    std::vector<float> logprobs;   // of each token
-    float stop_logprob = 0;        // of the stop token, where there is one
+    std::vector<int32_t> tokens;  // without the stop token
+    std::vector<float> logprobs;  // of each token
+    float stop_logprob = 0;       // of the stop token, where there is one
     StopReason stop_reason = StopReason::kCancelled;
 };
 
@@ -42,7 +42,7 @@ struct DecodeTimings {
 };
 
 class Decoder {
- public:
+  public:
     // The engine's graph follows the graph contract. `max_rows`: of a sequence, prefix and answer together.
     Decoder(Engine& engine, const EmbeddingTable& embeddings, int64_t max_batch, int64_t max_rows);
 
@@ -55,7 +55,7 @@ class Decoder {
     ElementType row_type() const { return row_type_; }
     int64_t hidden() const { return embeddings_.width(); }
 
- private:
+  private:
     struct Ports {  // places of the graph's inputs and outputs
         size_t inputs_embeds, past_length, prefix_length, logits_index, token, logprob;
         std::vector<size_t> past, fresh;  // by block of the cache

@@ -23,7 +23,7 @@ StoredType stored_type(const std::string& name) {
 EmbeddingTable::EmbeddingTable(const std::string& path, const EmbeddingLayout& layout) : layout_(layout) {
     const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (file < 0) throw BundleError(path + " cannot be opened: " + std::strerror(errno));
-    struct stat status {};
+    struct stat status{};
     fstat(file, &status);
     bytes_ = static_cast<size_t>(layout.rows * layout.width) * (layout.type == StoredType::kFloat32 ? 4 : 2);
     if (bytes_ == 0 || static_cast<size_t>(status.st_size) != bytes_) {

@@ -21,19 +21,20 @@ struct EmbeddingLayout {
 };
 
 class EmbeddingTable {
- public:
+  public:
     // Throws BundleError where the file cannot be opened or is not rows x width elements long.
     EmbeddingTable(const std::string& path, const EmbeddingLayout& layout);
     ~EmbeddingTable();
     EmbeddingTable(const EmbeddingTable&) = delete;
     EmbeddingTable& operator=(const EmbeddingTable&) = delete;
 
-    // Writes the scaled row of a token as [width] elements of `type`, float32 or float16. InputError where there is no such token.
+    // Writes the scaled row of a token as [width] elements of `type`, float32 or float16. InputError where there is no
+    // such token.
     void gather(int32_t token, ElementType type, void* row) const;
 
     int64_t width() const { return layout_.width; }
 
- private:
+  private:
     float element(int64_t index) const;
 
     EmbeddingLayout layout_;

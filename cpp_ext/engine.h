@@ -9,10 +9,10 @@
 
 namespace palijet {
 
-// Memory is bound to inputs and outputs and stays bound until it is bound anew; `run` computes over what is bound. So a step whose
-// shapes and addresses are those of the step before costs no binding at all.
+// Memory is bound to inputs and outputs and stays bound until it is bound anew; `run` computes over what is bound. So a
+// step whose shapes and addresses are those of the step before costs no binding at all.
 class Engine {
- public:
+  public:
     virtual ~Engine() = default;
 
     virtual const std::vector<TensorInfo>& inputs() const = 0;

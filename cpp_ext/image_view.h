@@ -13,8 +13,8 @@ struct ImageView {
     const uint8_t* data = nullptr;  // the first channel of the upper left pixel
     int64_t height = 0;
     int64_t width = 0;
-    int64_t channels = 0;       // 1, 3 or 4
-    ptrdiff_t row_stride = 0;   // bytes; a stride may be negative
+    int64_t channels = 0;      // 1, 3 or 4
+    ptrdiff_t row_stride = 0;  // bytes; a stride may be negative
     ptrdiff_t column_stride = 0;
     ptrdiff_t channel_stride = 0;
     ChannelOrder order = ChannelOrder::kBgr;

@@ -75,8 +75,7 @@ void KvCache::append(const std::vector<int32_t>& counts, int64_t new_rows) {
 
 // Several sequences lie a stride apart, so all of the stride is bound; a lone one is bound step by step.
 void KvCache::bind_rows(int64_t rows) {
-    const int64_t wanted =
-        batch_ == 1 ? std::min((rows + kStep - 1) / kStep * kStep, layout_.max_rows) : stride_;
+    const int64_t wanted = batch_ == 1 ? std::min((rows + kStep - 1) / kStep * kStep, layout_.max_rows) : stride_;
     if (wanted <= bound_) return;
     for (int64_t b = 0; b < batch_; ++b) {
         const int64_t first = std::max<int64_t>(length(b), bound_);

@@ -19,13 +19,13 @@ struct CacheLayout {
     int64_t max_rows;   // of a sequence
 };
 
-// A block is the keys or the values of one layer: block 2i holds the keys of layer i, block 2i + 1 its values. All memory is taken
-// once, of pages that the system backs only when they are first written.
+// A block is the keys or the values of one layer: block 2i holds the keys of layer i, block 2i + 1 its values. All
+// memory is taken once, of pages that the system backs only when they are first written.
 //
-// The graph is given the first P rows of each sequence, of which length(sequence) are valid. P grows in steps, so that it seldom
-// changes; the rows behind the valid ones are finite, for the graph multiplies them by zero.
+// The graph is given the first P rows of each sequence, of which length(sequence) are valid. P grows in steps, so that
+// it seldom changes; the rows behind the valid ones are finite, for the graph multiplies them by zero.
 class KvCache {
- public:
+  public:
     static constexpr int64_t kStep = 64;  // rows
 
     explicit KvCache(const CacheLayout& layout);
@@ -36,8 +36,8 @@ class KvCache {
     // What the graph is given as past: [batch, P, kv_heads, head_dim].
     TensorView past(size_t block);
 
-    // Where the graph is to put `new_rows` rows per sequence: [batch, new_rows, kv_heads, head_dim]. The first rows of a lone
-    // sequence are written where they will stay.
+    // Where the graph is to put `new_rows` rows per sequence: [batch, new_rows, kv_heads, head_dim]. The first rows of
+    // a lone sequence are written where they will stay.
     TensorView fresh(size_t block, int64_t new_rows);
 
     // Takes the first counts[sequence] of the `new_rows` fresh rows of each sequence into the cache.
@@ -52,7 +52,7 @@ class KvCache {
     int64_t max_batch() const { return layout_.max_batch; }
     int64_t max_rows() const { return layout_.max_rows; }
 
- private:
+  private:
     struct Free {
         void operator()(void* memory) const { std::free(memory); }
     };

@@ -11,7 +11,7 @@ namespace palijet {
 
 // One opened libonnxruntime with its environment, shared by every engine of the process.
 class OrtLibrary {
- public:
+  public:
     static std::shared_ptr<OrtLibrary> open(const std::string& path) {
         static std::mutex mutex;
         static std::map<std::string, std::weak_ptr<OrtLibrary>> opened;
@@ -46,7 +46,7 @@ class OrtLibrary {
     ort::MemoryInfo* memory = nullptr;
     ort::Allocator* allocator = nullptr;
 
- private:
+  private:
     const void* const* table_of(const std::string& path) {
         void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
         if (!handle) throw EngineError("onnxruntime cannot be opened: " + std::string(dlerror()));

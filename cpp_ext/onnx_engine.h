@@ -23,7 +23,7 @@ struct OnnxOptions {
 };
 
 class OnnxEngine final : public Engine {
- public:
+  public:
     // `library` is the path of libonnxruntime. Throws EngineError where it, or the graph, cannot be opened.
     OnnxEngine(const std::string& graph, const std::string& library, const OnnxOptions& options);
     ~OnnxEngine() override;
@@ -36,7 +36,7 @@ class OnnxEngine final : public Engine {
 
     const std::string& version() const;  // of onnxruntime
 
- private:
+  private:
     struct Bound {
         TensorView tensor;
         ort::Value* value = nullptr;

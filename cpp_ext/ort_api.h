@@ -1,7 +1,8 @@
 // The few entries of ONNX Runtime's C API that the core uses, by their slot in `OrtApi`.
 //
-// The pip wheel ships the library and no headers. The table of functions only ever grows at its end, so a slot means the same in every
-// release that has it; tests/test_native_ort_slots.py checks each one against the real header where that is found.
+// The pip wheel ships the library and no headers. The table of functions only ever grows at its end, so a slot means
+// the same in every release that has it; tests/test_native_ort_slots.py checks each one against the real header where
+// that is found.
 #pragma once
 
 #include <cstddef>

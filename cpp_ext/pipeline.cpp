@@ -59,20 +59,22 @@ std::vector<Generation> Pipeline::generate(const std::vector<ImageView>& images,
 void Pipeline::check(const std::vector<ImageView>& images, const std::vector<Request>& requests,
                      const GenerateOptions& options) const {
     if (images.empty() || requests.empty()) throw InputError("there is nothing to answer; give an image and a prompt");
-    if (options.max_tokens < 1) throw InputError("max_tokens is " + std::to_string(options.max_tokens) + "; give 1 or more");
+    if (options.max_tokens < 1)
+        throw InputError("max_tokens is " + std::to_string(options.max_tokens) + "; give 1 or more");
     for (const Request& request : requests) {
         if (request.image >= images.size()) throw InputError("a prompt asks about an image that is not there");
         if (request.prompt.empty()) throw InputError("a prompt has no tokens, not even <bos>");
         const int64_t prefix = image_rows_ + static_cast<int64_t>(request.prompt.size());
         const int64_t room = decoder_.max_rows() - prefix + 1;  // the last token is never fed back
         if (room < 1) {
-            throw InputError("the prompt has " + std::to_string(request.prompt.size()) + " tokens and the cache has room for " +
-                             std::to_string(decoder_.max_rows() - image_rows_) +
+            throw InputError("the prompt has " + std::to_string(request.prompt.size()) +
+                             " tokens and the cache has room for " + std::to_string(decoder_.max_rows() - image_rows_) +
                              "; shorten it or load the model with a larger max_rows");
         }
         if (options.max_tokens > room) {
             throw InputError("max_tokens is " + std::to_string(options.max_tokens) + " and the cache has room for " +
-                             std::to_string(room) + " after this prompt; ask for fewer or load the model with a larger max_rows");
+                             std::to_string(room) +
+                             " after this prompt; ask for fewer or load the model with a larger max_rows");
         }
     }
 }

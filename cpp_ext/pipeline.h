@@ -32,19 +32,19 @@ struct Timings {
 };
 
 class Pipeline {
- public:
+  public:
     Pipeline(std::shared_ptr<Engine> vision, std::shared_ptr<Engine> decoder,
              std::shared_ptr<EmbeddingTable> embeddings, const PipelineOptions& options);
 
-    // One generation per request, in their order; each image is encoded once. More requests than a batch holds are answered batch after
-    // batch. Calls from several threads queue.
+    // One generation per request, in their order; each image is encoded once. More requests than a batch holds are
+    // answered batch after batch. Calls from several threads queue.
     std::vector<Generation> generate(const std::vector<ImageView>& images, const std::vector<Request>& requests,
                                      const GenerateOptions& options, Timings& timings);
 
     int64_t image_rows() const { return image_rows_; }
     int64_t max_rows() const { return decoder_.max_rows(); }
 
- private:
+  private:
     void check(const std::vector<ImageView>& images, const std::vector<Request>& requests,
                const GenerateOptions& options) const;
     void encode(const std::vector<ImageView>& images, Timings& timings);  // images -> encoded_

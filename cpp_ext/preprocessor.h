@@ -11,15 +11,16 @@ inline float normalised(uint8_t pixel) { return (static_cast<float>(pixel) - 127
 
 // Squashes a frame to a square as Pillow's bicubic does and normalises it.
 class Preprocessor {
- public:
+  public:
     explicit Preprocessor(int64_t size);
 
-    // Writes [3, size, size] float32 in [-1, 1], red, green, blue. InputError for an empty frame or one of 2 or over 4 channels.
+    // Writes [3, size, size] float32 in [-1, 1], red, green, blue. InputError for an empty frame or one of 2 or over 4
+    // channels.
     void run(const ImageView& image, float* pixels);
 
     int64_t size() const { return size_; }
 
- private:
+  private:
     int64_t size_;
     Resampler resampler_;
     float table_[256];  // normalised() of every pixel: a division saved per element

@@ -8,8 +8,8 @@
 #include "error.h"
 #include "transpose.h"
 
-// One binary serves every x86 processor: the loops are compiled for several and the loader takes the best. Sanitizers do not know such
-// functions, and other architectures need none.
+// One binary serves every x86 processor: the loops are compiled for several and the loader takes the best. Sanitizers
+// do not know such functions, and other architectures need none.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
 #define PALIJET_VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
@@ -92,7 +92,8 @@ Taps::Taps(int64_t in, int64_t out) : in_(in), out_(out) {
             total += exact[static_cast<size_t>(tap)];
         }
         for (int64_t tap = 0; tap < count; ++tap) {
-            const double weight = total != 0.0 ? exact[static_cast<size_t>(tap)] / total : exact[static_cast<size_t>(tap)];
+            const double weight =
+                total != 0.0 ? exact[static_cast<size_t>(tap)] / total : exact[static_cast<size_t>(tap)];
             weights_[static_cast<size_t>(i * width_ + tap)] = fixed_point(weight);
         }
         bounds_[static_cast<size_t>(i)] = {first, count};
@@ -163,8 +164,8 @@ void Resampler::resize_width(const ImageView& image) {
                 if (in_width_ == out_width_) {
                     std::copy_n(columns + x * step, kLanes, blended);
                 } else {
-                    blend_lanes(columns + horizontal_.first(x) * step, step, horizontal_.weights(x), horizontal_.count(x),
-                                blended);
+                    blend_lanes(columns + horizontal_.first(x) * step, step, horizontal_.weights(x),
+                                horizontal_.count(x), blended);
                 }
                 for (int64_t lane = 0; lane < lanes; ++lane) out[lane * planes_ * out_width_ + x] = blended[lane];
             }
@@ -185,7 +186,8 @@ void Resampler::fill_tile(const ImageView& image, int64_t top) {
     }
     for (int64_t i = done; i < row_bytes; ++i) {
         const int64_t offset = i / image.channels * image.column_stride + i % image.channels * image.channel_stride;
-        for (int64_t lane = 0; lane < kLanes; ++lane) tile_[static_cast<size_t>(i * kLanes + lane)] = rows[lane][offset];
+        for (int64_t lane = 0; lane < kLanes; ++lane)
+            tile_[static_cast<size_t>(i * kLanes + lane)] = rows[lane][offset];
     }
 }
 

@@ -1,8 +1,8 @@
 // Resizing as Pillow's `Image.resize(size, BICUBIC)` does it on 8-bit pixels, bit for bit.
 //
-// Two passes, each an antialiased bicubic (a = -0.5, Keys 1981) whose support grows with the reduction; coefficients in fixed point of
-// 22 bits, rounded to 8 bits after each pass. Width first, but for tall frames, as Pillow 13 has it; its src/libImaging/Resample.c is the
-// source of the algorithm. (Earlier releases of Pillow always begin with the width.)
+// Two passes, each an antialiased bicubic (a = -0.5, Keys 1981) whose support grows with the reduction; coefficients in
+// fixed point of 22 bits, rounded to 8 bits after each pass. Width first, but for tall frames, as Pillow 13 has it; its
+// src/libImaging/Resample.c is the source of the algorithm. (Earlier releases of Pillow always begin with the width.)
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ constexpr int32_t kHalf = 1 << (kFractionBits - 1);  // a sum starts from here, 
 
 // Which input elements an output element is made of, and with which weights.
 class Taps {
- public:
+  public:
     Taps() = default;
     Taps(int64_t in, int64_t out);
 
@@ -32,30 +32,31 @@ class Taps {
     int64_t count(int64_t out) const { return bounds_[static_cast<size_t>(out)].count; }
     const int32_t* weights(int64_t out) const { return weights_.data() + out * width_; }
 
- private:
+  private:
     struct Bounds {
         int64_t first, count;
     };
     std::vector<Bounds> bounds_;
     std::vector<int32_t> weights_;  // [out, width_]
-    int64_t width_ = 0;  // weights kept per output element
+    int64_t width_ = 0;             // weights kept per output element
     int64_t in_ = 0, out_ = 0;
 };
 
 // Resizes to one size; tables and buffers are kept from frame to frame of the same size.
 class Resampler {
- public:
+  public:
     Resampler(int64_t out_width, int64_t out_height);
 
-    // Row-major planes [channels, out_height, out_width]: one for grey, else red, green, blue whatever the frame's order.
+    // Row-major planes [channels, out_height, out_width]: one for grey, else red, green, blue whatever the frame's
+    // order.
     const std::vector<uint8_t>& resize(const ImageView& image);
 
- private:
+  private:
     void prepare(const ImageView& image);
     void resize_width(const ImageView& image);  // image -> narrowed_
     void fill_tile(const ImageView& image, int64_t top);
-    void resize_height();                       // narrowed_ -> resized_
-    void turn();                                // resized_ of a transposed frame -> turned_
+    void resize_height();  // narrowed_ -> resized_
+    void turn();           // resized_ of a transposed frame -> turned_
 
     int64_t wanted_width_, wanted_height_;
 

@@ -12,7 +12,7 @@
 namespace palijet {
 
 class Shape {
- public:
+  public:
     static constexpr size_t kMaxRank = 8;
 
     Shape() = default;
@@ -54,7 +54,7 @@ class Shape {
         return text + "]";
     }
 
- private:
+  private:
     std::array<int64_t, kMaxRank> dimensions_{};
     size_t rank_ = 0;
 };

@@ -6,7 +6,7 @@
 namespace palijet {
 
 class Stopwatch {
- public:
+  public:
     double lap_ms() {
         const auto now = std::chrono::steady_clock::now();
         const std::chrono::duration<double, std::milli> passed = now - started_;
@@ -14,7 +14,7 @@ class Stopwatch {
         return passed.count();
     }
 
- private:
+  private:
     std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 };
 

@@ -24,7 +24,8 @@ inline Bytes16 interleave_high(Bytes16 a, Bytes16 b) {
 #endif
 }
 
-// columns[16 * j + i] = rows[i][j]. Interleaving the first half of the rows with the second four times over is a transpose.
+// columns[16 * j + i] = rows[i][j]. Interleaving the first half of the rows with the second four times over is a
+// transpose.
 inline void transpose16(const uint8_t* const rows[16], int64_t offset, uint8_t* columns) {
     Bytes16 block[16];
     for (int i = 0; i < 16; ++i) std::memcpy(&block[i], rows[i] + offset, 16);

@@ -35,13 +35,13 @@ def tour(output: Path, *, precision: str, threads: int, bundle_only: bool, talk:
     bundle = output / "bundle"
     with talk.status("exporting the demo checkpoint"):
         export(CHECKPOINT, bundle, ExportOptions(precision=precision, overwrite=True))
-    talk.print(f"bundle     {bundle}", highlight=False)
+    talk.print(f"bundle     {bundle}")
     if bundle_only:
         return
     clip = Clip()
     with talk.status("drawing the clip"):
         write_clip(output / "clip.mp4", clip)
-    talk.print(f"clip       {output / 'clip.mp4'}, {clip.frames} frames", highlight=False)
+    talk.print(f"clip       {output / 'clip.mp4'}, {clip.frames} frames")
 
     model = load(bundle, threads=threads)
     picture: tuple[int, int, StreamResult] | None = None
@@ -60,15 +60,13 @@ def tour(output: Path, *, precision: str, threads: int, bundle_only: bool, talk:
                 cv2.imwrite(str(output / "picture.png"), canvas)
                 shown = results
     rate = clip.frames / (time.monotonic() - answering)
-    talk.print(f"video      {output / 'annotated.mp4'}", highlight=False)
-    talk.print(f"results    {output / 'results.jsonl'}", highlight=False)
-    talk.print(f"picture    {output / 'picture.png'}, frame {shown[0].frame_index}:", highlight=False)
+    talk.print(f"video      {output / 'annotated.mp4'}")
+    talk.print(f"results    {output / 'results.jsonl'}")
+    talk.print(f"picture    {output / 'picture.png'}, frame {shown[0].frame_index}:")
     for result in shown:
         answer = ", ".join(thing.label for thing in result.objects) if result.objects else result.text
-        talk.print(f"           {result.prompt}: {answer}", highlight=False, markup=False)
-    talk.print(
-        f"{rate:.1f} frames/s with {len(PROMPTS)} prompts each; {time.monotonic() - started:.0f} s in all", highlight=False
-    )
+        talk.print(f"           {result.prompt}: {answer}")
+    talk.print(f"{rate:.1f} frames/s with {len(PROMPTS)} prompts each; {time.monotonic() - started:.0f} s in all")
 
 
 def _answers(model: Model, clip: Path) -> Iterator[tuple[cv2.typing.MatLike, list[StreamResult]]]:

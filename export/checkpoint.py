@@ -78,7 +78,7 @@ class Checkpoint:
     def _index(self) -> dict[str, _Entry]:
         entries: dict[str, _Entry] = {}
         for file in self._weight_files():
-            for stored_name in self._open(file).keys():
+            for stored_name in self._open(file).keys():  # noqa: SIM118  (it is no dict)
                 name = stored_name
                 for pattern, prefix in _PREFIXES:
                     name, replaced = pattern.subn(prefix, name, count=1)
@@ -96,7 +96,9 @@ class Checkpoint:
                 raise CheckpointError(f"{index} is not a valid index of shards; copy it once more") from None
             missing = [name for name in shards if not (self.path / name).exists()]
             if missing:
-                raise CheckpointError(f"{self.path} lacks the shard {missing[0]}, which {index.name} lists; copy it there")
+                raise CheckpointError(
+                    f"{self.path} lacks the shard {missing[0]}, which {index.name} lists; copy it there"
+                )
             return [self.path / name for name in shards]
         found = sorted(self.path.glob("*.safetensors"))
         if not found:

@@ -179,7 +179,9 @@ def _check(config: Config, path: Path) -> None:
         if refused:
             raise CheckpointError(f"{path} asks for {what}, which no published PaliGemma has and PaliJet cannot export")
     if vision.image_size % vision.patch_size or vision.hidden_size % vision.num_attention_heads:
-        raise CheckpointError(f"{path}: the vision tower's image or head size is not a whole number of patches or heads")
+        raise CheckpointError(
+            f"{path}: the vision tower's image or head size is not a whole number of patches or heads"
+        )
     if text.num_attention_heads % text.num_key_value_heads:
         raise CheckpointError(
             f"{path}: {text.num_attention_heads} heads cannot share {text.num_key_value_heads} key-value heads evenly"

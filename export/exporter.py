@@ -114,10 +114,13 @@ def read_token_ids(checkpoint: Checkpoint) -> TokenIds:
     missing = [token for token in ("<bos>", "<eos>", "<loc0000>", "<loc1023>") if tokenizer.token_to_id(token) is None]
     if missing:
         raise CheckpointError(f"{path} does not know {missing[0]}, so it is not PaliGemma's; copy the right one there")
+    bos, eos = tokenizer.token_to_id("<bos>"), tokenizer.token_to_id("<eos>")
+    assert bos is not None  # looked for above
+    assert eos is not None
     newline = tokenizer.encode("\n", add_special_tokens=False).ids
     return TokenIds(
-        bos=tokenizer.token_to_id("<bos>"),
-        eos=_end_ids(checkpoint.path, tokenizer.token_to_id("<eos>")),
+        bos=bos,
+        eos=_end_ids(checkpoint.path, eos),
         image=checkpoint.config.image_token_index,
         newline=newline[0] if len(newline) == 1 else None,
     )
@@ -273,7 +276,9 @@ def _staging_folder(source: Checkpoint, target: Path, options: ExportOptions) ->
         yield staging
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise BundleError(f"the disk of {target} filled up midway; nothing was left there, make room and retry") from None
+            raise BundleError(
+                f"the disk of {target} filled up midway; nothing was left there, make room and retry"
+            ) from None
         raise BundleError(f"{target} cannot be written: {error.strerror or error}; choose another output") from None
     finally:
         if staging is not None:

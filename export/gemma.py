@@ -174,7 +174,9 @@ class _Decoder:
         query, key = op.Split(self.rotate(turning, call), graph.ints([heads, kv_heads]), axis=2, _outputs=2)
         new = _KeyValue(key, value)
 
-        query = self._by_kv_head(op.Mul(query, graph.float(config.attention_scale)))  # [B, kv_heads, T * group, head_dim]
+        query = self._by_kv_head(
+            op.Mul(query, graph.float(config.attention_scale))
+        )  # [B, kv_heads, T * group, head_dim]
         scores = op.Concat(
             op.MatMul(query, self._columns(past.key)), op.MatMul(query, self._columns(key)), axis=3
         )  # [B, kv_heads, T * group, P + T]
@@ -208,14 +210,24 @@ class _Decoder:
     # The folding of heads: a query head goes to the kv head it shares, beside its group, so nothing of the cache is repeated.
 
     def _by_kv_head(self, query: ir.Value) -> ir.Value:
-        op, graph, kv_heads, head_dim = self.op, self.graph, self.config.num_key_value_heads, self.config.head_dim
+        op, graph, kv_heads, head_dim = (
+            self.op,
+            self.graph,
+            self.config.num_key_value_heads,
+            self.config.head_dim,
+        )
         if kv_heads == 1:
             return op.Reshape(query, graph.ints([0, 1, -1, head_dim]))
         split = op.Reshape(query, graph.ints([0, 0, kv_heads, self.group, head_dim]))
         return op.Reshape(op.Transpose(split, perm=[0, 2, 1, 3, 4]), graph.ints([0, kv_heads, -1, head_dim]))
 
     def _by_row(self, mixed: ir.Value) -> ir.Value:
-        op, graph, kv_heads, head_dim = self.op, self.graph, self.config.num_key_value_heads, self.config.head_dim
+        op, graph, kv_heads, head_dim = (
+            self.op,
+            self.graph,
+            self.config.num_key_value_heads,
+            self.config.head_dim,
+        )
         width = self.config.num_attention_heads * head_dim
         if kv_heads == 1:
             return op.Reshape(mixed, graph.ints([0, -1, width]))

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from .runtime.errors import PaliJetError
 
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-talk = Console(stderr=True)
+talk = Console(stderr=True, markup=False, highlight=False)  # paths may hold brackets
 
 BundleArgument = Annotated[Path, typer.Argument(help="Folder that `palijet export` wrote.", show_default=False)]
 ThreadsOption = Annotated[int, typer.Option(help="Inference threads; 0: one per physical core.", min=0)]
@@ -42,10 +43,10 @@ def main() -> None:
     except PaliJetError as error:
         if debug:
             traceback.print_exc()
-        talk.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        _say_error(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
-        talk.print("interrupted", highlight=False)
+        talk.print("interrupted")
         sys.exit(130)
     except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -53,11 +54,7 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        talk.print(
-            f"[bold red]error:[/] {type(error).__name__}: {error} (this is a fault of PaliJet; --debug shows where)",
-            highlight=False,
-            soft_wrap=True,
-        )
+        _say_error(f"{type(error).__name__}: {error} (this is a fault of PaliJet; --debug shows where)")
         sys.exit(70)
 
 
@@ -92,7 +89,7 @@ def export(
             ExportOptions(precision=precision, overwrite=overwrite),
             lambda part, done, total: bar.update(task, description=part, completed=done, total=total),
         )
-    talk.print(f"{output}: {_readable(bundle.total_bytes)} at {precision}", highlight=False)
+    talk.print(f"{output}: {_readable(bundle.total_bytes)} at {precision}")
 
 
 @app.command()
@@ -119,14 +116,11 @@ def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
 def run(
     bundle: BundleArgument,
     source: Annotated[
-        str, typer.Option(help="A picture, a video, a folder of pictures or a camera's index.", show_default=False)
+        str,
+        typer.Option(help="A picture, a video, a folder of pictures or a camera's index.", show_default=False),
     ],
-    prompt: Annotated[
-        list[str], typer.Option(help="What to ask; may be given several times.", show_default=False)
-    ],
-    jsonl: Annotated[
-        str | None, typer.Option(help="File for one JSON line per result; - is standard output.")
-    ] = None,
+    prompt: Annotated[list[str], typer.Option(help="What to ask; may be given several times.", show_default=False)],
+    jsonl: Annotated[str | None, typer.Option(help="File for one JSON line per result; - is standard output.")] = None,
     save: Annotated[Path | None, typer.Option(help="Annotated video to write (.mp4).")] = None,
     max_tokens: MaxTokensOption = None,
     every: Annotated[int, typer.Option(help="Answer each n-th frame only.", min=1)] = 1,
@@ -208,6 +202,10 @@ def demo(
     tour(output, precision=precision, threads=threads, bundle_only=bundle_only, talk=talk)
 
 
+def _say_error(sentence: str) -> None:
+    talk.print(Text.assemble(("error: ", "bold red"), sentence), soft_wrap=True)
+
+
 def _progress_bar() -> Progress:
     return Progress(
         TextColumn("{task.description:10}"),
@@ -216,6 +214,7 @@ def _progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=talk,
         transient=True,
+        disable=not talk.is_terminal,
     )
 
 

@@ -41,7 +41,7 @@ def run_source(
     show_table = jsonl != "-" and sys.stdout.isatty()
     with ExitStack() as stack:
         lines = _open_lines(jsonl, show_table, stack)
-        video = stack.enter_context(VideoWriter(save, getattr(opened, "fps", 25.0) / every)) if save else None
+        video = stack.enter_context(VideoWriter(save, opened.fps / every)) if save else None
         live = stack.enter_context(Live(console=Console(), refresh_per_second=8)) if show_table else None
         started = time.monotonic()
         answered = 0
@@ -62,9 +62,9 @@ def run_source(
                 if answered == limit:
                     break
         if opened.ended_early:
-            talk.print(f"[yellow]note:[/] {opened.ended_early}", highlight=False, soft_wrap=True)
+            talk.print(f"note: {opened.ended_early}", style="yellow", soft_wrap=True)
     rate = answered / max(time.monotonic() - started, 1e-9)
-    talk.print(f"{answered} frames answered, {rate:.1f} per second" + (f"; {save}" if save else ""), highlight=False)
+    talk.print(f"{answered} frames answered, {rate:.1f} per second" + (f"; {save}" if save else ""))
 
 
 def _open_lines(jsonl: str | None, show_table: bool, stack: ExitStack) -> IO[str] | None:

@@ -6,6 +6,7 @@ import resource
 import statistics
 import time
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -54,17 +55,21 @@ def bench(
     per_token: list[float] = []
     for run in range(warmup + runs):
         arrivals: list[float] = []
+
+        def arrived(sequence: int, token: int, logprob: float, seen: list[float] = arrivals) -> None:
+            seen.append(time.perf_counter())
+
         (result,) = model.predict_batch(
             [(image, prompt)],
             max_tokens=max_tokens,
-            on_token=lambda sequence, token, logprob, seen=arrivals: seen.append(time.perf_counter()),
+            on_token=arrived,
             ignore_stop=True,
         )
         if run < warmup:
             continue
         for name, samples in stages.items():
             samples.append(getattr(result.timings, name))
-        per_token += [(after - before) * 1e3 for before, after in zip(arrivals, arrivals[1:], strict=False)]
+        per_token += [(after - before) * 1e3 for before, after in pairwise(arrivals)]
     step = Spread.of(per_token or [float("nan")])
     frame_size = result.image_size
     return BenchReport(

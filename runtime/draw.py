@@ -70,7 +70,7 @@ def _line(result: Result) -> str:
 def _as_bgr(image: Image) -> Frame:
     frame, order = as_frame(image)
     if frame.ndim == 2 or frame.shape[2] == 1:
-        return cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_GRAY2BGR)
+        return frame.reshape(*frame.shape[:2], 1).repeat(3, axis=2)
     colours = frame[:, :, :3]
     return np.ascontiguousarray(colours if order == "bgr" else colours[:, :, ::-1]).copy()
 
@@ -121,6 +121,4 @@ def _with_panel(canvas: Frame, lines: Sequence[str], style: _Style) -> Frame:
 
 def _ascii(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text.replace("\n", " "))
-    return "".join(
-        letter if " " <= letter <= "~" else "?" for letter in plain if not unicodedata.combining(letter)
-    )
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in plain if not unicodedata.combining(letter))

@@ -63,7 +63,12 @@ def summarize(bundle: Bundle) -> Summary:
             weight(DECODER_GRAPH),
         ),
         Part(EMBEDDINGS, f"[{table.rows}, {table.width}], mapped", table.dtype, sizes[EMBEDDINGS]),
-        Part(TOKENIZER, f"<bos> {manifest.tokens.bos}, ends at {list(manifest.tokens.eos)}", "", sizes[TOKENIZER]),
+        Part(
+            TOKENIZER,
+            f"<bos> {manifest.tokens.bos}, ends at {list(manifest.tokens.eos)}",
+            "",
+            sizes[TOKENIZER],
+        ),
     )
     element = 2 if manifest.precisions.decoder == "fp16" else 4
     row = 2 * decoder.layers * decoder.kv_heads * decoder.head_dim * element
@@ -86,10 +91,8 @@ def summarize(bundle: Bundle) -> Summary:
 
 def readable_bytes(count: float) -> str:
     """1536 -> "1.5 KB"; powers of 1000."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1000:
-            break
+    units = ["B", "KB", "MB", "GB", "TB"]
+    while count >= 1000 and len(units) > 1:
         count /= 1000
-    else:
-        unit = "TB"
-    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        units.pop(0)
+    return f"{count:.0f} B" if units[0] == "B" else f"{count:.1f} {units[0]}"

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, overload
 
+import numpy as np
+from numpy.typing import NDArray
+
 from . import _native
 from .answer import ParsedObject, parse_answer
 from .bundle import Bundle, open_bundle
@@ -123,9 +126,9 @@ class Model:
             InputError: the picture, a prompt or max_tokens cannot be answered.
         """
         if isinstance(prompt, str):
-            return self.predict_batch(
-                [(image, prompt)], max_tokens=max_tokens, on_token=on_token, cancel=cancel
-            )[0]
+            return self.predict_batch([(image, prompt)], max_tokens=max_tokens, on_token=on_token, cancel=cancel)[0]
+        if not isinstance(prompt, Sequence):
+            raise InputError(f"a prompt must be text, or several of it; this one is of {type(prompt).__name__}")
         return self.predict_batch(
             [(image, one) for one in prompt], max_tokens=max_tokens, on_token=on_token, cancel=cancel
         )
@@ -146,7 +149,7 @@ class Model:
         if not pairs:
             return []
         places: dict[int, int] = {}
-        frames = []
+        frames: list[tuple[NDArray[np.uint8], str]] = []
         image_of_prompt = []
         for image, _ in pairs:
             if id(image) not in places:
@@ -180,7 +183,7 @@ class Model:
         ]
 
     @overload
-    def stream(
+    def stream(  # type: ignore[overload-overlap]  # a str is a sequence of str as well
         self,
         source: str | os.PathLike[str] | int | Source,
         prompt: str,
@@ -309,7 +312,12 @@ class Model:
         return tuple(
             DetectedObject(
                 label=thing.label,
-                box=(thing.box[0] * width, thing.box[1] * height, thing.box[2] * width, thing.box[3] * height),
+                box=(
+                    thing.box[0] * width,
+                    thing.box[1] * height,
+                    thing.box[2] * width,
+                    thing.box[3] * height,
+                ),
                 score=geometric_mean(generation.logprobs[start:stop]),
                 segment_codes=thing.codes,
             )

@@ -35,7 +35,9 @@ class DetectedObject:
     label: str
     box: tuple[float, float, float, float]  # x0 y0 x1 y1, pixels of the picture that was given
     score: float  # geometric mean of the probabilities of its tokens: places, label and separator
-    mask: np.ndarray | None = None  # [height, width] bool; None, for the decoder of segment codes is no part of a checkpoint
+    mask: np.ndarray | None = (
+        None  # [height, width] bool; None, for the decoder of segment codes is no part of a checkpoint
+    )
     segment_codes: tuple[int, ...] = ()  # the codes of big_vision's mask autoencoder, 16 where the mask is whole
 
 

@@ -6,11 +6,11 @@ import logging
 import os
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from .preprocess import read_image
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 
-import cv2  # noqa: E402
+import cv2
 
 log = logging.getLogger(__name__)
 
@@ -39,16 +39,25 @@ class Frame:
     source: str  # what it came from: a path or a device
 
 
-class Source(Protocol):
-    """Yields frames between `with` and its end; `ended_early` says why it ended before its time, if it did."""
+class Source(ABC):
+    """Yields frames between `with` and its end."""
 
-    ended_early: str | None
+    ended_early: str | None = None  # why it ended before its time, if it did
+    fps: float = 25.0  # frames per second, as the source says or a usual rate
 
-    def __enter__(self) -> Source: ...
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def close(self) -> None:  # noqa: B027  (most sources hold nothing)
+        """Give back what the source holds; nothing, where it holds nothing."""
+
+    def __enter__(self) -> Source:
+        return self
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-    def __iter__(self) -> Iterator[Frame]: ...
+    ) -> None:
+        self.close()
 
 
 def open_source(source: str | os.PathLike[str] | int | Source) -> Source:
@@ -75,22 +84,7 @@ def open_source(source: str | os.PathLike[str] | int | Source) -> Source:
     return Pictures([path]) if path.suffix.lower() in PICTURES else VideoFile(path)
 
 
-class _Source:
-    ended_early: str | None = None
-
-    def __enter__(self) -> _Source:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give back what the source holds; nothing, where it holds nothing."""
-
-
-class Pictures(_Source):
+class Pictures(Source):
     """Picture files, in their order."""
 
     def __init__(self, paths: list[Path]) -> None:
@@ -115,7 +109,7 @@ class Folder(Pictures):
         super().__init__(paths)
 
 
-class VideoFile(_Source):
+class VideoFile(Source):
     """Every frame of a video file. One that is cut in the middle gives what comes before the cut."""
 
     def __init__(self, path: Path) -> None:
@@ -123,7 +117,9 @@ class VideoFile(_Source):
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise SourceError(f"{path} is not a video that OpenCV can read, or it is cut before its index")
-        self.promised = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))  # as the container says; 0: it does not
+        self.promised = max(
+            0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        )  # as the container says; 0: it does not
         self.fps = float(self._capture.get(cv2.CAP_PROP_FPS)) or 25.0
 
     def __iter__(self) -> Iterator[Frame]:
@@ -132,20 +128,22 @@ class VideoFile(_Source):
             read, image = self._capture.read()
             if not read:
                 break
-            yield Frame(image, count, time.time(), str(self.path))
+            yield Frame(np.asarray(image, np.uint8), count, time.time(), str(self.path))
             count += 1
         if count == 0:
             raise SourceError(f"{self.path} has no frame that OpenCV can decode")
         # Containers estimate their length from time and rate: a frame more or less is no cut.
         if count < self.promised - 2:
-            self.ended_early = f"{self.path} ends after frame {count} of {self.promised}: the file is cut or damaged there"
+            self.ended_early = (
+                f"{self.path} ends after frame {count} of {self.promised}: the file is cut or damaged there"
+            )
             log.warning(self.ended_early)
 
     def close(self) -> None:
         self._capture.release()
 
 
-class Camera(_Source):
+class Camera(Source):
     """A camera of this machine, by its index."""
 
     def __init__(self, index: int) -> None:
@@ -163,7 +161,7 @@ class Camera(_Source):
                 self.ended_early = f"{self.name} gave no frame after {index}; is it still plugged in?"
                 log.warning(self.ended_early)
                 return
-            yield Frame(image, index, time.time(), self.name)
+            yield Frame(np.asarray(image, np.uint8), index, time.time(), self.name)
             index += 1
 
     def close(self) -> None:

@@ -20,6 +20,8 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, fps: float) -> None:
+        if not path.parent.is_dir():
+            raise SourceError(f"{path} cannot be written: there is no folder {path.parent}")
         self.path = path
         self.fps = fps
         self._partial = path.with_name(f".{path.stem}.partial.mp4")
@@ -38,8 +40,6 @@ class VideoWriter:
 
     def _open(self, image: NDArray[np.uint8]) -> None:
         self._size = (image.shape[1] // 2 * 2 or 2, image.shape[0] // 2 * 2 or 2)  # codecs halve the colours
-        if not self.path.parent.is_dir():
-            raise SourceError(f"{self.path} cannot be written: there is no folder {self.path.parent}")
         self._writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter.fourcc(*"mp4v"), self.fps, self._size)
         if not self._writer.isOpened():
             raise SourceError(f"{self.path} cannot be written; check that the folder is writable")

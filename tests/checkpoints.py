@@ -158,7 +158,12 @@ def save_tokenizer(folder: Path) -> None:
     """A tokenizer laid out as PaliGemma's: special, loc and seg tokens, `<image>`, then a character-level vocabulary."""
     pieces = ["▁", "\n", *(chr(code) for code in range(33, 127)), *"äéß道中文"]
     vocabulary: dict[str, int] = {}
-    added = [*SPECIAL, *(f"<loc{i:04}>" for i in range(1024)), *(f"<seg{i:03}>" for i in range(128)), "<image>"]
+    added = [
+        *SPECIAL,
+        *(f"<loc{i:04}>" for i in range(1024)),
+        *(f"<seg{i:03}>" for i in range(128)),
+        "<image>",
+    ]
     for token in [*added, *pieces]:
         vocabulary.setdefault(token, len(vocabulary))
     tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))

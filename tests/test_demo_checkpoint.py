@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+
 from palijet.demo import vocabulary
 from palijet.demo.evaluate import questions_about
-from tokenizers import Tokenizer
 
 CHECKPOINT = Path(vocabulary.__file__).with_name("checkpoint")
 
@@ -46,9 +47,8 @@ def test_answers_take_one_token_per_word_place_and_character(tokenizer: Tokenize
     assert count("K7P3") == 4
     assert count("<loc0000><loc0001><loc0002><loc0003> bracket") == 5
     assert count("a green bolt and a white washer") == 7
-    assert [tokenizer.token_to_id(token) is not None for token in ("<loc0000>", "<loc1023>", "<seg127>", "<image>")] == [
-        True
-    ] * 4
+    for token in ("<loc0000>", "<loc1023>", "<seg000>", "<seg127>", "<image>", "<bos>", "<eos>", "<pad>"):
+        assert tokenizer.encode(token, add_special_tokens=False).ids == [tokenizer.token_to_id(token)]
 
 
 def test_the_checkpoint_stays_small_enough_for_git() -> None:

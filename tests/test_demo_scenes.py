@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
+
 from palijet.demo import clip, drawing, evaluate, glyphs, questions, scene
 from palijet.demo.clip import Clip
 
@@ -19,11 +20,11 @@ def test_a_seed_always_draws_the_same_frame() -> None:
 
 
 def test_seeds_draw_unlike_frames() -> None:
-    digests = {hashlib.sha256(drawing.draw(scene.random_scene(seed)).image.tobytes()).digest() for seed in range(20)}
-    assert len(digests) == 20
+    views = [drawing.draw(scene.random_scene(seed)) for seed in range(20)]
+    assert len({view.image.tobytes() for view in views}) == 20
 
 
-@pytest.mark.parametrize("size", [(320, 240), (640, 480), (1920, 1080)])
+@pytest.mark.parametrize("size", [(320, 240), (640, 480), (1280, 960)])
 def test_boxes_bound_the_pixels_of_their_object(size: tuple[int, int]) -> None:
     width, height = size
     for seed in range(12):
@@ -60,7 +61,7 @@ def test_a_part_shows_its_own_colour() -> None:
 
 
 def test_painting_a_part_changes_only_its_surroundings() -> None:
-    """What `owner` marks is where the picture differs from the same scene without the part."""
+    """Where `owner` marks it, the picture differs from the same scene without the part."""
     full = scene.random_scene(5)
     assert full.parts
     without = scene.Scene(full.parts[:-1], full.labels, full.belt, full.light, full.camera)
@@ -75,7 +76,8 @@ def test_painting_a_part_changes_only_its_surroundings() -> None:
     assert (difference & mask).sum() > 0.9 * mask.sum()
     rows, columns = np.nonzero(mask)
     outside = difference.copy()
-    outside[max(rows.min() - 12, 0) : rows.max() + 13, max(columns.min() - 12, 0) : columns.max() + 13] = False
+    top, left = max(rows.min() - 12, 0), max(columns.min() - 12, 0)
+    outside[top : rows.max() + 13, left : columns.max() + 13] = False
     assert not outside.any()
 
 
@@ -107,9 +109,7 @@ def test_objects_are_detected_from_left_to_right_in_loc_tokens() -> None:
     far = drawing.Seen("gear", "blue", "", (0.0, 0.5, 1.0, 1.0))
     both = questions.detect((near, far), (), "gear", "bolt")
     assert both.prompt == "detect gear ; bolt"
-    assert both.answer == (
-        "<loc0000><loc0512><loc1023><loc1023> gear ; <loc0256><loc0000><loc0512><loc0128> bolt"
-    )
+    assert both.answer == ("<loc0000><loc0512><loc1023><loc1023> gear ; <loc0256><loc0000><loc0512><loc0128> bolt")
     assert questions.detect((near, far), (), "part").answer.count("part") == 2
     assert questions.detect((near,), (), "washer").answer == ""
 
@@ -127,7 +127,7 @@ def test_parts_of_the_clip_enter_move_and_leave() -> None:
     assert max(counts) <= scene.MAX_PARTS
     assert max(len(view.labels) for view in views) == 1
     # Of one and the same part in two frames in a row, the middle moves to the left.
-    for before, after in zip(views, views[1:], strict=False):
+    for before, after in pairwise(views):
         if [part.name for part in before.parts] == [part.name for part in after.parts]:
             for old, new in zip(before.parts, after.parts, strict=True):
                 assert new.box[1] + new.box[3] <= old.box[1] + old.box[3] + 1e-6

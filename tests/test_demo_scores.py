@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from palijet.demo.questions import Question
 from palijet.demo.scores import Scores, iou, matches, read_objects
 
@@ -19,7 +20,7 @@ def test_iou_of_known_boxes() -> None:
 
 
 def test_objects_are_read_from_a_text_and_half_ones_are_not() -> None:
-    text = "<loc0000><loc0512><loc1023><loc1023> red bolt ; <loc0001><loc0002><loc0003><loc0004> gear ; <loc0001>"
+    text = "<loc0000><loc0512><loc1023><loc1023> red bolt ; <loc0001><loc0002><loc0003><loc0004> gear ; <"
     (first, box), (second, _) = read_objects(text)
     assert (first, second) == ("red bolt", "gear")
     assert box == pytest.approx((0, 512 / 1023, 1, 1))

@@ -67,7 +67,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a tensor of another type": (integer_tensor, "is stored as I8"),
     "no config": (lambda c: (c / "config.json").unlink(), "has no config.json"),
     "a config that is no JSON": (lambda c: cut(c / "config.json"), "cannot be read as JSON"),
-    "another model": (lambda c: edit_config(c, lambda j: j.update(model_type="llava")), "describes a llava model"),
+    "another model": (
+        lambda c: edit_config(c, lambda j: j.update(model_type="llava")),
+        "describes a llava model",
+    ),
     "a config without sizes": (
         lambda c: edit_config(c, lambda j: j["text_config"].update(hidden_size="wide")),
         "not a valid PaliGemma configuration",

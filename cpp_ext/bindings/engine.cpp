@@ -36,8 +36,9 @@ Shape shape_of(const py::array& array) {
 py::list describe(const std::vector<TensorInfo>& tensors) {
     py::list described;
     for (const TensorInfo& tensor : tensors) {
-        described.append(py::make_tuple(tensor.name, name_of(tensor.type),
-                                        py::tuple(py::cast(std::vector<int64_t>(tensor.shape.begin(), tensor.shape.end())))));
+        described.append(
+            py::make_tuple(tensor.name, name_of(tensor.type),
+                           py::tuple(py::cast(std::vector<int64_t>(tensor.shape.begin(), tensor.shape.end())))));
     }
     return described;
 }
@@ -70,10 +71,12 @@ py::dict run(Engine& engine, const py::dict& feeds, const py::dict& output_shape
 
 void register_engine(py::module_& module) {
     py::class_<Engine, std::shared_ptr<Engine>>(module, "Engine", "A graph on a device.")
-        .def_property_readonly("inputs", [](const Engine& engine) { return describe(engine.inputs()); },
-                               "Name, numpy type and shape of each input; -1 where a dimension is open.")
-        .def_property_readonly("outputs", [](const Engine& engine) { return describe(engine.outputs()); },
-                               "Name, numpy type and shape of each output; -1 where a dimension is open.")
+        .def_property_readonly(
+            "inputs", [](const Engine& engine) { return describe(engine.inputs()); },
+            "Name, numpy type and shape of each input; -1 where a dimension is open.")
+        .def_property_readonly(
+            "outputs", [](const Engine& engine) { return describe(engine.outputs()); },
+            "Name, numpy type and shape of each output; -1 where a dimension is open.")
         .def("run", &run, py::arg("feeds"), py::arg("output_shapes"),
              "Run the graph once on arrays by input name, into new arrays of the given shapes by output name.");
 

@@ -17,11 +17,11 @@ namespace palijet {
 namespace {
 
 class CancelToken {
- public:
+  public:
     void cancel() { cancelled_ = true; }
     bool cancelled() const { return cancelled_; }
 
- private:
+  private:
     std::atomic<bool> cancelled_{false};
 };
 
@@ -92,8 +92,9 @@ void register_pipeline(py::module_& module) {
     py::class_<Generation>(module, "Generation", "The tokens that answer one prompt.")
         .def_readonly("tokens", &Generation::tokens, "Ids, without the stop token.")
         .def_readonly("logprobs", &Generation::logprobs, "Log-probability of each token.")
-        .def_property_readonly("stop_reason", [](const Generation& self) { return name_of(self.stop_reason); },
-                               "\"stop\", \"max_tokens\" or \"cancelled\".")
+        .def_property_readonly(
+            "stop_reason", [](const Generation& self) { return name_of(self.stop_reason); },
+            "\"stop\", \"max_tokens\" or \"cancelled\".")
         .def_property_readonly(
             "stop_logprob",
             [](const Generation& self) {
@@ -109,7 +110,8 @@ void register_pipeline(py::module_& module) {
         .def_readonly("total_ms", &Timings::total_ms)
         .def_readonly("decoder_calls", &Timings::decoder_calls);
 
-    py::class_<Pipeline>(module, "Pipeline", "Preprocess, vision, prefill and the decode loop in one call without the GIL.")
+    py::class_<Pipeline>(module, "Pipeline",
+                         "Preprocess, vision, prefill and the decode loop in one call without the GIL.")
         .def(py::init([](std::shared_ptr<Engine> vision, std::shared_ptr<Engine> decoder,
                          std::shared_ptr<EmbeddingTable> embeddings, int64_t image_size, int64_t max_rows,
                          int64_t max_batch) {
@@ -121,8 +123,8 @@ void register_pipeline(py::module_& module) {
         .def_property_readonly("image_rows", &Pipeline::image_rows)
         .def_property_readonly("max_rows", &Pipeline::max_rows)
         .def("generate", &generate, py::arg("images"), py::arg("prompts"), py::arg("image_of_prompt"), py::kw_only(),
-             py::arg("max_tokens"), py::arg("stop_tokens"), py::arg("channel_orders"),
-             py::arg("on_token") = py::none(), py::arg("cancel") = static_cast<CancelToken*>(nullptr),
+             py::arg("max_tokens"), py::arg("stop_tokens"), py::arg("channel_orders"), py::arg("on_token") = py::none(),
+             py::arg("cancel") = static_cast<CancelToken*>(nullptr),
              "images: uint8 arrays; prompts: token ids with <bos> and newline; image_of_prompt: which image each asks "
              "about. Returns one Generation per prompt, and Timings.");
 }

@@ -43,7 +43,8 @@ py::array_t<uint8_t> resize(const py::array& image, int64_t width, int64_t heigh
 }  // namespace
 
 void register_preprocessor(py::module_& module) {
-    py::class_<Preprocessor>(module, "Preprocessor", "Squashes frames to a square and normalises them; keeps its tables.")
+    py::class_<Preprocessor>(module, "Preprocessor",
+                             "Squashes frames to a square and normalises them; keeps its tables.")
         .def(py::init<int64_t>(), py::arg("size"))
         .def(
             "run",

@@ -1,5 +1,6 @@
-// A stand-in for a decoder's engine: follows the graph contract over a language of its own, in which the next token is a function of all
-// rows that a sequence has seen. So a row that is lost, doubled or another sequence's shows in the tokens.
+// A stand-in for a decoder's engine: follows the graph contract over a language of its own, in which the next token is
+// a function of all rows that a sequence has seen. So a row that is lost, doubled or another sequence's shows in the
+// tokens.
 #pragma once
 
 #include <cmath>
@@ -12,16 +13,21 @@
 namespace palijet::tests {
 
 class StandInEngine : public Engine {
- public:
+  public:
     static constexpr int64_t kHidden = 2;
     static constexpr int32_t kVocabulary = 97;
 
     StandInEngine() {
         const auto f32 = ElementType::kFloat32, i32 = ElementType::kInt32;
-        inputs_ = {{"inputs_embeds", f32, {-1, -1, kHidden}}, {"past_length", i32, {-1}}, {"prefix_length", i32, {-1}},
-                   {"logits_index", i32, {-1}},               {"past_key.0", f32, {-1, -1, 1, 1}},
+        inputs_ = {{"inputs_embeds", f32, {-1, -1, kHidden}},
+                   {"past_length", i32, {-1}},
+                   {"prefix_length", i32, {-1}},
+                   {"logits_index", i32, {-1}},
+                   {"past_key.0", f32, {-1, -1, 1, 1}},
                    {"past_value.0", f32, {-1, -1, 1, 1}}};
-        outputs_ = {{"token", i32, {-1}}, {"logprob", f32, {-1}}, {"new_key.0", f32, {-1, -1, 1, 1}},
+        outputs_ = {{"token", i32, {-1}},
+                    {"logprob", f32, {-1}},
+                    {"new_key.0", f32, {-1, -1, 1, 1}},
                     {"new_value.0", f32, {-1, -1, 1, 1}}};
         in_.resize(inputs_.size());
         out_.resize(outputs_.size());
@@ -68,7 +74,7 @@ class StandInEngine : public Engine {
     std::function<void()> before_run;
     int runs = 0;
 
- private:
+  private:
     std::vector<TensorInfo> inputs_, outputs_;
     std::vector<TensorView> in_, out_;
 };

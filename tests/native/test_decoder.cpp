@@ -26,7 +26,8 @@ EmbeddingTable number_table() {
 }
 
 // The answer as the stand-in's language has it, without a cache.
-Generation expected(const std::vector<float>& image, const std::vector<int32_t>& prompt, const GenerateOptions& options) {
+Generation expected(const std::vector<float>& image, const std::vector<int32_t>& prompt,
+                    const GenerateOptions& options) {
     Generation answer;
     std::vector<float> rows = image;
     rows.insert(rows.end(), prompt.begin(), prompt.end());

@@ -21,12 +21,12 @@ TEST_CASE("every half survives the way to float and back") {
 
 TEST_CASE("a float becomes the nearest half, ties to even") {
     CHECK(half_from_float(1.0f) == 0x3c00);
-    CHECK(half_from_float(1.0f + 1.0f / 2048) == 0x3c00);         // a tie, down to even
-    CHECK(half_from_float(1.0f + 3.0f / 2048) == 0x3c02);         // a tie, up to even
-    CHECK(half_from_float(65519.0f) == 0x7bff);                   // the largest finite
-    CHECK(half_from_float(65520.0f) == 0x7c00);                   // infinite from here on
-    CHECK(half_from_float(std::ldexp(1.0f, -24)) == 0x0001);      // the smallest
-    CHECK(half_from_float(std::ldexp(1.0f, -25)) == 0x0000);      // a tie with zero
+    CHECK(half_from_float(1.0f + 1.0f / 2048) == 0x3c00);     // a tie, down to even
+    CHECK(half_from_float(1.0f + 3.0f / 2048) == 0x3c02);     // a tie, up to even
+    CHECK(half_from_float(65519.0f) == 0x7bff);               // the largest finite
+    CHECK(half_from_float(65520.0f) == 0x7c00);               // infinite from here on
+    CHECK(half_from_float(std::ldexp(1.0f, -24)) == 0x0001);  // the smallest
+    CHECK(half_from_float(std::ldexp(1.0f, -25)) == 0x0000);  // a tie with zero
     CHECK(half_from_float(-std::numeric_limits<float>::infinity()) == 0xfc00);
 }
 

@@ -149,7 +149,8 @@ TEST_CASE("any sequence of operations leaves what a plain model of the cache hol
                     const int64_t b = pick(0, batch - 1);
                     const auto length = static_cast<int32_t>(pick(0, cache.length(b)));
                     cache.rewind(b, length);
-                    for (auto& block : plain.rows) block[static_cast<size_t>(b)].resize(static_cast<size_t>(length * kWidth));
+                    for (auto& block : plain.rows)
+                        block[static_cast<size_t>(b)].resize(static_cast<size_t>(length * kWidth));
                 } else {
                     int64_t longest = 0;
                     for (int64_t b = 0; b < batch; ++b) longest = std::max<int64_t>(longest, cache.length(b));

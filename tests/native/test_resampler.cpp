@@ -13,8 +13,8 @@ using namespace palijet;
 namespace {
 
 // The exact bicubic average of a pixel's neighbourhood along both axes, in floating point and unrounded in between.
-double smooth(const std::vector<uint8_t>& plane, int64_t width, int64_t height, int64_t out_width, int64_t out_height, int64_t x,
-              int64_t y) {
+double smooth(const std::vector<uint8_t>& plane, int64_t width, int64_t height, int64_t out_width, int64_t out_height,
+              int64_t x, int64_t y) {
     const auto weights = [](int64_t in, int64_t out, int64_t i) {
         const Taps taps(in, out);
         std::vector<std::pair<int64_t, double>> list;
@@ -56,7 +56,8 @@ TEST_CASE("frames of any size, layout and stride are read within their bounds an
         return std::uniform_int_distribution<int64_t>(low, high)(random);
     };
     for (int round = 0; round < 400; ++round) {
-        const int64_t width = pick(1, 70), height = pick(1, 70), channels = std::vector<int64_t>{1, 3, 4}[static_cast<size_t>(pick(0, 2))];
+        const int64_t width = pick(1, 70), height = pick(1, 70),
+                      channels = std::vector<int64_t>{1, 3, 4}[static_cast<size_t>(pick(0, 2))];
         const int64_t out_width = pick(1, 60), out_height = pick(1, 60);
         const int64_t pixel_gap = pick(0, 2), row_gap = pick(0, 5);
         const bool planar = pick(0, 1), flip_x = pick(0, 1), flip_y = pick(0, 1);
@@ -69,7 +70,8 @@ TEST_CASE("frames of any size, layout and stride are read within their bounds an
         view.column_stride = planar ? 1 : channels + pixel_gap;
         view.row_stride = planar ? width + row_gap : width * view.column_stride + row_gap;
         // Exactly as many bytes as the view covers, so that the sanitizer sees one byte too far.
-        const int64_t last = (height - 1) * view.row_stride + (width - 1) * view.column_stride + (channels - 1) * view.channel_stride;
+        const int64_t last =
+            (height - 1) * view.row_stride + (width - 1) * view.column_stride + (channels - 1) * view.channel_stride;
         std::vector<uint8_t> pixels(static_cast<size_t>(last + 1));
         for (uint8_t& pixel : pixels) pixel = static_cast<uint8_t>(pick(0, 255));
         view.data = pixels.data();
@@ -86,7 +88,8 @@ TEST_CASE("frames of any size, layout and stride are read within their bounds an
         std::vector<uint8_t> one;
         for (int64_t row = 0; row < height; ++row) {
             for (int64_t column = 0; column < width; ++column) {
-                one.push_back(view.data[row * view.row_stride + column * view.column_stride + channel * view.channel_stride]);
+                one.push_back(
+                    view.data[row * view.row_stride + column * view.column_stride + channel * view.channel_stride]);
             }
         }
         const double exact = smooth(one, width, height, out_width, out_height, x, y);
