@@ -14,7 +14,7 @@ test: $(VENV)/ready
 	$(BIN)/python -m pytest -m "not slow and not oracle"
 
 lint: $(VENV)/ready
-	$(BIN)/python -m pip install --quiet -e '.[lint]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -e '.[lint]'
 	$(BIN)/python .ci/headless_opencv.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" pre-commit run -a
 
@@ -32,6 +32,6 @@ $(VENV)/ready: pyproject.toml setup.py CMakeLists.txt $(NATIVE) .ci/headless_ope
 	@command -v $${CXX:-c++} >/dev/null || { echo "a C++17 compiler is needed: sudo apt install g++" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[cpu,export,test]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -e '.[cpu,export,test]'
 	$(BIN)/python .ci/headless_opencv.py
 	touch $@

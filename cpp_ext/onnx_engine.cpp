@@ -58,7 +58,7 @@ class OrtLibrary {
         const void* const* table = base->GetApi(ort::kApiVersion);
         if (!table) {
             throw EngineError("onnxruntime " + version + " at " + path +
-                              " is too old; install 1.17 or newer: pip install 'palijet[cpu]'");
+                              " is too old; install 1.19 or newer: pip install 'palijet[cpu]'");
         }
         return table;
     }

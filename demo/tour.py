@@ -52,7 +52,7 @@ def tour(output: Path, *, precision: str, threads: int, bundle_only: bool, talk:
     ):
         for image, results in track(_answers(model, output / "clip.mp4"), "answering", clip.frames, console=talk):
             lines.writelines(result.to_json() + "\n" for result in results)
-            canvas = draw(image, results)
+            canvas = draw(image, results, panel_lines=len(PROMPTS))
             video.write(canvas)
             wealth = (len(results[0].objects), len(results[2].text))
             if picture is None or wealth > picture[:2]:

@@ -56,7 +56,7 @@ def run_source(
                         lines.write(result.to_json() + "\n")
                     lines.flush()
                 if video:
-                    video.write(draw(frame.image, results))
+                    video.write(draw(frame.image, results, panel_lines=len(prompts) + 1))
                 if live:
                     live.update(_table(results, answered / (time.monotonic() - started)))
                 if answered == limit:

@@ -25,9 +25,10 @@ Frame = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 
-def draw(image: Image, results: Sequence[Result]) -> Frame:
+def draw(image: Image, results: Sequence[Result], *, panel_lines: int = 0) -> Frame:
     """The picture with all results on it: uint8 BGR, larger than the picture where that is too small to write on.
 
+    panel_lines: room for at least so many lines of text below, so that the frames of a video keep one size.
     Letters that OpenCV's font has not are written without their accents, or as `?`.
     """
     canvas = _enlarged(_as_bgr(image))
@@ -37,7 +38,7 @@ def draw(image: Image, results: Sequence[Result]) -> Frame:
         for thing in result.objects:
             _draw_object(canvas, thing, factor, style)
     lines = [_line(result) for result in results if not result.objects]
-    return _with_panel(canvas, lines, style) if lines else canvas
+    return _with_panel(canvas, lines, style, panel_lines) if lines or panel_lines else canvas
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,13 @@ def _draw_object(canvas: Frame, thing: DetectedObject, factor: float, style: _St
     cv2.putText(canvas, text, origin, _FONT, style.scale, ink, style.text_thickness, cv2.LINE_AA)
 
 
-def _with_panel(canvas: Frame, lines: Sequence[str], style: _Style) -> Frame:
+def _with_panel(canvas: Frame, lines: Sequence[str], style: _Style, at_least: int) -> Frame:
     """The picture with lines of text on a dark panel underneath."""
     letter, height, depth = style.measure("n")
     columns = max(8, (canvas.shape[1] - 2 * style.pad) // max(letter, 1))
     wrapped = [part for line in lines for part in textwrap.wrap(_ascii(line), columns) or [""]]
     step = height + depth + 2 * style.pad
-    panel = np.full((step * len(wrapped) + 2 * style.pad, canvas.shape[1], 3), 24, dtype=np.uint8)
+    panel = np.full((step * max(len(wrapped), at_least) + 2 * style.pad, canvas.shape[1], 3), 24, dtype=np.uint8)
     for i, line in enumerate(wrapped):
         origin = (style.pad, style.pad + i * step + height + style.pad)
         cv2.putText(panel, line, origin, _FONT, style.scale, _WHITE, style.text_thickness, cv2.LINE_AA)

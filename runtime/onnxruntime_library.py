@@ -28,4 +28,7 @@ def find_onnxruntime() -> Path:
         found = sorted((Path(folder) / "capi").glob("libonnxruntime.so*"))
         if found:
             return found[-1]
+        raise EngineError(  # releases before 1.19 linked it into their Python module
+            f"the onnxruntime in {folder} has no shared library; install 1.19 or newer: pip install 'palijet[cpu]'"
+        )
     raise EngineError("onnxruntime is not installed; run: pip install 'palijet[cpu]'")
