@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import tempfile
@@ -53,6 +52,7 @@ PRECISIONS = ("fp32", "fp16")
 Progress = Callable[[str, int, int], None]
 """Called with the part being written, the bytes done and the bytes in all."""
 
+_NEEDED_TOKENS = ("<bos>", "<eos>", "<image>", "<loc0000>", "<loc1023>")
 _EMBEDDING_ROWS = 8192  # rows of the embedding table copied at a time
 
 
@@ -91,8 +91,9 @@ def export(
         meter = _Meter(_estimate_bytes(source, options), progress or (lambda part, done, total: None))
         manifest = _write_bundle(source, staging, options, tokens, meter)
         (staging / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-        _sync(staging)
+        _sync(*staging.iterdir(), staging)  # before the folder gets its name
         _move_into_place(staging, target)
+        _sync(target.parent)
     return open_bundle(target, verify=False)
 
 
@@ -111,9 +112,15 @@ def read_token_ids(checkpoint: Checkpoint) -> TokenIds:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the tokenizers library raises nothing narrower
         raise CheckpointError(f"{path} cannot be read as a tokenizer: {error}; copy it once more") from None
-    missing = [token for token in ("<bos>", "<eos>", "<loc0000>", "<loc1023>") if tokenizer.token_to_id(token) is None]
+    missing = [token for token in _NEEDED_TOKENS if tokenizer.token_to_id(token) is None]
     if missing:
         raise CheckpointError(f"{path} does not know {missing[0]}, so it is not PaliGemma's; copy the right one there")
+    image = checkpoint.config.image_token_index
+    if tokenizer.token_to_id("<image>") != image:
+        raise CheckpointError(
+            f"{path} gives <image> the id {tokenizer.token_to_id('<image>')} and config.json the id {image}; "
+            "tokenizer and model are not of one checkpoint"
+        )
     bos, eos = tokenizer.token_to_id("<bos>"), tokenizer.token_to_id("<eos>")
     assert bos is not None  # looked for above
     assert eos is not None
@@ -121,22 +128,27 @@ def read_token_ids(checkpoint: Checkpoint) -> TokenIds:
     return TokenIds(
         bos=bos,
         eos=_end_ids(checkpoint.path, eos),
-        image=checkpoint.config.image_token_index,
+        image=image,
         newline=newline[0] if len(newline) == 1 else None,
     )
 
 
+class _GenerationConfig(msgspec.Struct):
+    eos_token_id: int | list[int] | None = None
+
+
 def _end_ids(folder: Path, default: int) -> tuple[int, ...]:
     """What ends an answer: generation_config.json's eos_token_id where it is given, as in transformers' generate."""
+    path = folder / "generation_config.json"
     try:
-        given = json.loads((folder / "generation_config.json").read_text()).get("eos_token_id")
+        given = msgspec.json.decode(path.read_bytes(), type=_GenerationConfig).eos_token_id
     except FileNotFoundError:
         given = None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'generation_config.json'} cannot be read: {error}") from None
+    except (OSError, msgspec.DecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}; mend it or take it away") from None
     if given is None:
         return (default,)
-    return tuple(given) if isinstance(given, list) else (int(given),)
+    return tuple(given) if isinstance(given, list) else (given,)
 
 
 def _write_bundle(
@@ -271,10 +283,14 @@ def _staging_folder(source: Checkpoint, target: Path, options: ExportOptions) ->
                 f"{target.parent} has {free / 1e9:.2f} GB free and the bundle needs {needed / 1e9:.2f} GB; "
                 "make room or choose another disk"
             )
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+        _clear_abandoned(target)
+        prefix = f".{target.name}.{os.getpid()}."
+        staging = Path(tempfile.mkdtemp(prefix=prefix, suffix=_STAGING_SUFFIX, dir=target.parent))
         staging.chmod(0o755)
         yield staging
     except OSError as error:
+        if error.filename and Path(error.filename).absolute().is_relative_to(source.path.absolute()):
+            raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}") from None
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise BundleError(
                 f"the disk of {target} filled up midway; nothing was left there, make room and retry"
@@ -285,9 +301,20 @@ def _staging_folder(source: Checkpoint, target: Path, options: ExportOptions) ->
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def _sync(folder: Path) -> None:
-    """Have every file on the disk before the folder gets its name."""
-    for path in [*folder.iterdir(), folder]:
+_STAGING_SUFFIX = ".partial"
+
+
+def _clear_abandoned(target: Path) -> None:
+    """Remove what an export of this bundle that was killed left behind; the folder's name tells its process."""
+    for left in target.parent.glob(f".{target.name}.*{_STAGING_SUFFIX}"):
+        process = left.name.removeprefix(f".{target.name}.").split(".")[0]
+        if process.isdigit() and not Path("/proc", process).exists():
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _sync(*paths: Path) -> None:
+    """Have files and folders on the disk."""
+    for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -306,4 +333,4 @@ def _move_into_place(staging: Path, target: Path) -> None:
     except OSError:
         replaced.rename(target)
         raise
-    shutil.rmtree(replaced)
+    shutil.rmtree(replaced, ignore_errors=True)  # the new bundle is in place; what is left of the old one harms nobody

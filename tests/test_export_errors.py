@@ -84,6 +84,18 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "4 heads cannot share 3 key-value heads",
     ),
     "no tokenizer": (lambda c: (c / "tokenizer.json").unlink(), "has no tokenizer.json"),
+    "an end token that is none": (
+        lambda c: (c / "generation_config.json").write_text('{"eos_token_id": "x"}'),
+        "generation_config.json cannot be read",
+    ),
+    "a generation config that is none": (
+        lambda c: (c / "generation_config.json").write_text("[]"),
+        "generation_config.json cannot be read",
+    ),
+    "an image token of another id": (
+        lambda c: edit_config(c, lambda j: j.update(image_token_index=7)),
+        "and config.json the id 7",
+    ),
     "a broken tokenizer": (lambda c: cut(c / "tokenizer.json"), "cannot be read as a tokenizer"),
 }
 
@@ -179,7 +191,9 @@ def test_an_export_that_is_killed_leaves_no_bundle(checkpoint: Path, tmp_path: P
     done = subprocess.run(["python", "-c", code, checkpoint, tmp_path / "out"], env=os.environ | _path())
     assert done.returncode == 9
     assert not (tmp_path / "out").exists()
+    assert list(tmp_path.glob(".out.*.partial")), "a killed process cannot clean up"
     export(checkpoint, tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "out"}
 
 
 def _path() -> dict[str, str]:
