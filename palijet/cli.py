@@ -51,6 +51,11 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:  # what the parts do not know: a full disk under standard output, say
+        if debug:
+            traceback.print_exc()
+        _say_error(f"{error.filename or 'the output'} cannot be written or read: {error.strerror or error}")
+        sys.exit(1)
     except Exception as error:
         if debug:
             raise

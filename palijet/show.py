@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import ExitStack
@@ -40,7 +41,7 @@ def run_source(
     opened = open_source(source)
     show_table = jsonl != "-" and sys.stdout.isatty()
     with ExitStack() as stack:
-        lines = _open_lines(jsonl, show_table, stack)
+        lines = _Lines(jsonl, show_table, stack)
         video = stack.enter_context(VideoWriter(save, opened.fps / every)) if save else None
         live = stack.enter_context(Live(console=Console(), refresh_per_second=8)) if show_table else None
         started = time.monotonic()
@@ -49,12 +50,9 @@ def run_source(
             for frame in frames:
                 if frame.index % every:
                     continue
-                results = list(model.answer_frame(frame, prompts, max_tokens=max_tokens))
+                results = model.answer_frame(frame, prompts, max_tokens=max_tokens, dropped=frame.index - answered)
                 answered += 1
-                if lines:
-                    for result in results:
-                        lines.write(result.to_json() + "\n")
-                    lines.flush()
+                lines.write(results)
                 if video:
                     video.write(draw(frame.image, results, panel_lines=len(prompts) + 1))
                 if live:
@@ -67,15 +65,27 @@ def run_source(
     talk.print(f"{answered} frames answered, {rate:.1f} per second" + (f"; {save}" if save else ""))
 
 
-def _open_lines(jsonl: str | None, show_table: bool, stack: ExitStack) -> IO[str] | None:
-    if jsonl is None:
-        return None if show_table else sys.stdout
-    if jsonl == "-":
-        return sys.stdout
-    try:
-        return stack.enter_context(Path(jsonl).open("w", encoding="utf-8"))
-    except OSError as error:
-        raise PaliJetError(f"{jsonl} cannot be written: {error.strerror}; choose another file") from None
+class _Lines:
+    """JSON Lines to standard output, to a file or nowhere.
+
+    The file is opened at the first result, so that an error before it keeps what was there.
+    """
+
+    def __init__(self, jsonl: str | None, show_table: bool, stack: ExitStack) -> None:
+        self._stack = stack
+        self._path = Path(jsonl) if jsonl not in (None, "-") else None
+        self._stream: IO[str] | None = sys.stdout if jsonl == "-" or (jsonl is None and not show_table) else None
+        if self._path and (self._path.is_dir() or not os.access(self._path.absolute().parent, os.W_OK)):
+            raise PaliJetError(
+                f"{self._path} cannot be written; give a file in a folder that is there and yours to write"
+            )
+
+    def write(self, results: list[StreamResult]) -> None:
+        if self._path and self._stream is None:
+            self._stream = self._stack.enter_context(self._path.open("w", encoding="utf-8"))
+        if self._stream is not None:
+            self._stream.writelines(result.to_json() + "\n" for result in results)
+            self._stream.flush()
 
 
 def _table(results: list[StreamResult], rate: float) -> Table:

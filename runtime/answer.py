@@ -13,7 +13,7 @@ from dataclasses import dataclass
 _LOCATION = r"<loc(?:0\d{3}|10[01]\d|102[0-3])>"
 _RUN = re.compile(rf"(?:{_LOCATION})+")
 _VALUE = re.compile(r"<loc(\d{4})>")
-_CODE = re.compile(r"<seg(\d{3})>")
+_CODE = re.compile(r"<seg(0\d{2}|1[01]\d|12[0-7])>")
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,21 @@ class ParsedAnswer:
     """An answer taken apart."""
 
     objects: tuple[ParsedObject, ...]
-    incomplete: str  # location tokens that make no whole box: what `max_tokens` cut off, or a slip of the model
+    incomplete: (
+        str  # location and segment tokens that belong to no whole box: cut off by `max_tokens`, or a slip of the model
+    )
 
 
 def parse_answer(text: str) -> ParsedAnswer:
     """Take an answer apart; any text has a reading, and every four location tokens in a row are a box."""
     objects: list[ParsedObject] = []
-    incomplete = ""
     seen = 0  # location tokens
     runs = list(_RUN.finditer(text))
+    incomplete = _codes_in(text[: runs[0].start() if runs else len(text)])
     ends = [following.start() for following in runs[1:]] + [len(text)]
     for run, end in zip(runs, ends, strict=False):
         values = [int(value) for value in _VALUE.findall(run.group())]
-        tail = text[run.end() : end]
+        tail, _, rest = text[run.end() : end].partition(";")  # the separator ends what belongs to the box
         whole = len(values) // 4 * 4
         for start in range(0, whole, 4):
             is_last = start + 4 == len(values)
@@ -56,13 +58,17 @@ def parse_answer(text: str) -> ParsedAnswer:
                 )
             )
         incomplete += "".join(f"<loc{value:04}>" for value in values[whole:])
+        incomplete += _codes_in(rest if whole == len(values) else tail + rest)
         seen += len(values)
     return ParsedAnswer(tuple(objects), incomplete)
 
 
 def _label(tail: str) -> str:
-    """What stands behind the box, up to the separator."""
-    return _CODE.sub("", tail).split(";", 1)[0].strip()
+    return _CODE.sub("", tail).strip()
+
+
+def _codes_in(text: str) -> str:
+    return "".join(f"<seg{code}>" for code in _CODE.findall(text))
 
 
 def _box(y0: int, x0: int, y1: int, x1: int) -> tuple[float, float, float, float]:

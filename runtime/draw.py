@@ -102,7 +102,8 @@ def _draw_object(canvas: Frame, thing: DetectedObject, factor: float, style: _St
     left = max(0, min(x0, canvas.shape[1] - box_width))
     top = y0 - box_height if y0 >= box_height else min(y0, max(0, canvas.shape[0] - box_height))
     cv2.rectangle(canvas, (left, top), (left + box_width, top + box_height), colour, cv2.FILLED)
-    ink = _BLACK if sum(colour) > 300 else _WHITE
+    blue, green, red = colour
+    ink = _BLACK if 0.114 * blue + 0.587 * green + 0.299 * red > 140 else _WHITE  # luma of BT.601
     origin = (left + style.pad, top + style.pad + height)
     cv2.putText(canvas, text, origin, _FONT, style.scale, ink, style.text_thickness, cv2.LINE_AA)
 

@@ -42,6 +42,12 @@ class LoadOptions:
     max_rows: int | None = None  # rows of a sequence, image, prompt and answer; None: the image's and 512 more
     verify: bool = True  # check the sha256 of files that were not checked before
 
+    def __post_init__(self) -> None:
+        for name, least in {"threads": 0, "max_batch": 1, "max_rows": 1}.items():
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < least):
+                raise InputError(f"{name} is {value!r}; give a whole number of at least {least}")
+
 
 def load(bundle: str | os.PathLike[str], backend: str = "auto", **options: object) -> Model:
     """Load the bundle in a folder; `options` are the fields of `LoadOptions`.
@@ -58,7 +64,7 @@ def load(bundle: str | os.PathLike[str], backend: str = "auto", **options: objec
 
 
 class Model:
-    """A loaded bundle. Calls from several threads queue; results never mix."""
+    """A loaded bundle. Calls from several threads queue; results never mix. Its memory is given back with the last reference."""
 
     def __init__(self, bundle: Bundle, options: LoadOptions | None = None) -> None:
         self.bundle = bundle
@@ -223,6 +229,8 @@ class Model:
         """
         from .source import open_source
 
+        if every < 1:
+            raise InputError(f"every is {every}; give 1 or more")
         dropped = 0
         with open_source(source) as frames:
             for frame in frames:
@@ -275,6 +283,8 @@ class Model:
 
     def _max_tokens(self, given: int | None, longest_prompt: int) -> int:
         if given is not None:
+            if type(given) is not int:
+                raise InputError(f"max_tokens is {given!r}; give a whole number")
             return given
         return max(1, min(DEFAULT_MAX_TOKENS, self.max_rows - self.bundle.manifest.vision.rows - longest_prompt + 1))
 

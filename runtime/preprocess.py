@@ -33,8 +33,8 @@ def preprocess(image: Image, size: int) -> NDArray[np.float32]:
 def as_frame(image: Image) -> tuple[NDArray[np.uint8], str]:
     """A picture as uint8 [height, width] or [height, width, 1, 3 or 4], and the order of its channels, "bgr" or "rgb".
 
-    Arrays are not copied. 16 bits become 8 by dividing by 257; alpha is not looked at; PIL images are converted to RGB by
-    PIL itself; EXIF orientation is not applied, as transformers' processor does not.
+    Arrays are not copied. 16 bits become 8 by dividing by 257; alpha is not looked at; PIL images of 8 bits are converted to
+    RGB by PIL itself; EXIF orientation is not applied, as transformers' processor does not.
 
     Raises:
         InputError: what was given is not a picture.
@@ -44,6 +44,8 @@ def as_frame(image: Image) -> tuple[NDArray[np.uint8], str]:
     if isinstance(image, np.ndarray):
         return _check_array(image), "bgr"
     if hasattr(image, "convert") and hasattr(image, "getbands"):  # a PIL image, without importing PIL
+        if image.mode.startswith(("I", "F")):  # PIL's own conversion cuts these off at 255
+            return _check_array(_sixteen_bits(np.asarray(image))), "bgr"
         return np.asarray(image.convert("RGB")), "rgb"
     raise InputError(
         f"a {type(image).__name__} is not a picture; give a BGR uint8 array as OpenCV does, a PIL image or a path"
@@ -71,6 +73,12 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     if decoded is None:
         raise InputError(f"{path} is empty, damaged or not a picture that OpenCV can read; give a JPEG or PNG")
     return _check_array(decoded)
+
+
+def _sixteen_bits(image: np.ndarray) -> np.ndarray:
+    """PIL keeps 16-bit grey in modes of 32 bits as well; what does not fit 16 bits stays as it is and is refused."""
+    fits = image.size > 0 and image.dtype.kind in "iu" and image.min() >= 0 and image.max() <= 65535
+    return image.astype(np.uint16) if fits else image
 
 
 def _check_array(image: np.ndarray) -> NDArray[np.uint8]:

@@ -32,6 +32,10 @@ class PromptTokenizer:
         """
         if not isinstance(prompt, str):
             raise InputError(f"a prompt must be text; this one is of {type(prompt).__name__}")
+        try:
+            prompt.encode()
+        except UnicodeEncodeError:
+            raise InputError("the prompt holds bytes that are no text; give it in UTF-8") from None
         found = _PLACES_AND_CODES.search(prompt) or (self._special and self._special.search(prompt))
         if found:
             raise InputError(f"the prompt holds {found.group()}, which only the model may use; take it out")

@@ -52,7 +52,7 @@ class Result:
     stop_reason: str  # "stop", "max_tokens" or "cancelled"
     stop_logprob: float | None  # of the end token, where there is one
     objects: tuple[DetectedObject, ...]
-    incomplete: str  # location tokens that make no whole box
+    incomplete: str  # location and segment tokens that belong to no whole box
     image_size: tuple[int, int]  # width, height, pixels
     timings: Timings
 

@@ -66,10 +66,16 @@ def open_source(source: str | os.PathLike[str] | int | Source) -> Source:
     Raises:
         SourceError: there is no such thing, or it cannot be read.
     """
-    if not isinstance(source, str | os.PathLike | int):
+    if isinstance(source, Source):
         return source
+    if not isinstance(source, str | os.PathLike | int):
+        raise SourceError(
+            f"a {type(source).__name__} is no source; give a picture, a video, a folder or a camera's index"
+        )
     text = str(source)
-    if text.isdigit() or re.fullmatch(r"/dev/video\d+", text):
+    if not text:
+        raise SourceError("the source is empty; give a picture, a video, a folder or a camera's index")
+    if re.fullmatch(r"[0-9]+", text) or re.fullmatch(r"/dev/video\d+", text):
         return Camera(int(re.sub(r"\D", "", text)))
     scheme = re.match(r"(\w+)://", text)
     if scheme and scheme.group(1) != "file":

@@ -20,6 +20,8 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, fps: float) -> None:
+        if path.is_dir() or path.suffix.lower() != ".mp4":
+            raise SourceError(f"{path} cannot be written: give the name of a file that ends in .mp4")
         if not path.parent.is_dir():
             raise SourceError(f"{path} cannot be written: there is no folder {path.parent}")
         self.path = path

@@ -44,6 +44,14 @@ def test_segment_codes_are_kept_apart_from_the_label() -> None:
     assert thing.label == "cat"
 
 
+def test_codes_belong_to_the_box_before_them_and_are_never_lost() -> None:
+    parsed = parse_answer(f"<seg001>{locations(1, 2, 3, 4)}<seg002> cat ; <seg003> dog {locations(5)}<seg004>")
+    (thing,) = parsed.objects
+    assert (thing.label, thing.codes) == ("cat", (2,))
+    assert parsed.incomplete == f"<seg001><seg003>{locations(5)}<seg004>"
+    assert parse_answer(f"{locations(1, 2, 3, 4)}<seg999> cat").objects[0].codes == ()
+
+
 def test_half_finished_output_keeps_every_whole_box() -> None:
     parsed = parse_answer(f"{locations(1, 2, 3, 4)} bolt ; {locations(5, 6)}")
     assert [thing.label for thing in parsed.objects] == ["bolt"]

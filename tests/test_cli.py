@@ -97,6 +97,9 @@ def test_bench_tells_its_figures_and_settings(demo_bundle: Path) -> None:
             ["run", "BUNDLE", "--source", "CLIP", "--prompt", "y", "--save", "no/such/f.mp4"],
             "cannot be written",
         ),
+        (["run", "BUNDLE", "--source", "CLIP", "--prompt", "y", "--save", "x.avi"], "ends in .mp4"),
+        (["run", "BUNDLE", "--source", "CLIP", "--prompt", "<image>", "--jsonl", "f"], "only the model may use"),
+        (["run", "BUNDLE", "--source", "CLIP", "--prompt", "y", "--jsonl", "/dev/full"], "No space left on device"),
         (["run", "BUNDLE", "--source", "CLIP", "--prompt", "y", "--backend", "cuda"], "no cuda backend yet"),
     ],
 )
@@ -111,6 +114,13 @@ def test_errors_are_one_sentence(
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_keeps_the_results_of_an_earlier_run(demo_bundle: Path, clip: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "old.jsonl"
+    lines.write_text("precious\n")
+    assert run("run", demo_bundle, "--source", clip, "--prompt", "<image>", "--jsonl", lines).returncode == 1
+    assert lines.read_text() == "precious\n"
 
 
 def test_a_traceback_is_shown_when_asked_for() -> None:

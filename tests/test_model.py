@@ -90,6 +90,24 @@ def test_a_prompt_beyond_the_cache_is_refused(model: palijet.Model, scene) -> No
         model.predict(scene(1), 7)  # type: ignore[call-overload]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"threads": -1}, {"threads": "2"}, {"max_batch": 0}, {"max_rows": 0}, {"max_rows": 10}, {"max_rows": 10**6}],
+)
+def test_options_out_of_range_are_refused(demo_bundle: Path, options: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=next(iter(options))):
+        palijet.load(demo_bundle, **options)
+
+
+def test_numbers_and_text_that_are_none_are_refused(model: palijet.Model, scene) -> None:
+    with pytest.raises(InputError, match="give a whole number"):
+        model.predict(scene(1), "ocr", max_tokens=2.5)  # type: ignore[call-overload]
+    with pytest.raises(InputError, match="bytes that are no text"):
+        model.predict(scene(1), "caf\udce9")
+    with pytest.raises(InputError, match="every is 0"):
+        next(model.stream("any.png", "ocr", every=0))
+
+
 @pytest.mark.parametrize("max_tokens", [0, -1])
 def test_max_tokens_below_one_is_refused(model: palijet.Model, scene, max_tokens: int) -> None:
     with pytest.raises(InputError, match="give 1 or more"):

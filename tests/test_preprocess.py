@@ -103,6 +103,13 @@ def test_sixteen_bits_become_eight() -> None:
     assert frame.tolist() == [[0, 1, 255, 128]]
 
 
+def test_sixteen_bits_of_pil_are_those_of_an_array() -> None:
+    wide = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    assert np.array_equal(preprocess(Image.fromarray(wide), 32), preprocess(wide, 32))
+    with pytest.raises(InputError, match="convert it to uint8"):
+        preprocess(Image.new("F", (8, 8)), 32)
+
+
 def test_files_are_read_as_opencv_reads_them(tmp_path: Path) -> None:
     image = random_image(6, 20, 30, 3)
     cv2.imwrite(str(tmp_path / "a.png"), image)

@@ -93,6 +93,8 @@ def test_what_is_no_source_is_named(tmp_path: Path) -> None:
         tmp_path / "nowhere.mp4": "does not exist",
         tmp_path / "empty": "holds no pictures",
         tmp_path / "text.mp4": "is not a video",
+        "": "the source is empty",
+        "²": "does not exist",
         "smoke://signal": "smoke:// sources are not known",
         "/dev/video97": "camera 97 cannot be opened",
     }.items():
