@@ -44,7 +44,7 @@ def tour(output: Path, *, precision: str, threads: int, bundle_only: bool, talk:
     talk.print(f"clip       {output / 'clip.mp4'}, {clip.frames} frames")
 
     model = load(bundle, threads=threads)
-    picture: tuple[int, int, StreamResult] | None = None
+    best = -1.0
     answering = time.monotonic()
     with (
         (output / "results.jsonl").open("w", encoding="utf-8") as lines,
@@ -54,11 +54,9 @@ def tour(output: Path, *, precision: str, threads: int, bundle_only: bool, talk:
             lines.writelines(result.to_json() + "\n" for result in results)
             canvas = draw(image, results, panel_lines=len(PROMPTS))
             video.write(canvas)
-            wealth = (len(results[0].objects), len(results[2].text))
-            if picture is None or wealth > picture[:2]:
-                picture = (*wealth, results[0])
+            if (worth := _worth(results)) > best:
+                best, shown = worth, results
                 cv2.imwrite(str(output / "picture.png"), canvas)
-                shown = results
     rate = clip.frames / (time.monotonic() - answering)
     talk.print(f"video      {output / 'annotated.mp4'}")
     talk.print(f"results    {output / 'results.jsonl'}")
@@ -67,6 +65,12 @@ def tour(output: Path, *, precision: str, threads: int, bundle_only: bool, talk:
         answer = ", ".join(thing.label for thing in result.objects) if result.objects else result.text
         talk.print(f"           {result.prompt}: {answer}")
     talk.print(f"{rate:.1f} frames/s with {len(PROMPTS)} prompts each; {time.monotonic() - started:.0f} s in all")
+
+
+def _worth(results: list[StreamResult]) -> float:
+    """How much a frame has to show: a serial number and several objects, and every answer of the four a sure one."""
+    detection, _, serial, _ = results
+    return bool(serial.text) * min(len(detection.objects), 4) + min(result.confidence for result in results)
 
 
 def _answers(model: Model, clip: Path) -> Iterator[tuple[cv2.typing.MatLike, list[StreamResult]]]:
