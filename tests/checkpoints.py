@@ -59,6 +59,7 @@ def _shapes() -> list[Shape]:
             Shape(f"{family}-sharded", family, shard_bytes=100_000, seed=9),
         ]
     shapes += [
+        Shape("gemma-float16", store="float16", shard_bytes=150_000, seed=16),
         Shape("gemma2-window-8", "gemma2", seed=10, text={"sliding_window": 8}),
         Shape("gemma2-window-20-bfloat16", "gemma2", store="bfloat16", seed=11, text={"sliding_window": 20}),
         Shape("gemma2-no-caps", "gemma2", seed=12, text=dict.fromkeys(
