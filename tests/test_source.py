@@ -124,6 +124,7 @@ def test_a_result_travels_as_json() -> None:
     assert told["timings"]["total"] == 10
 
 
+@pytest.mark.oracle
 def test_a_result_becomes_supervisions_detections() -> None:
     pytest.importorskip("supervision", reason="the detections extra is not installed")
     detections = some_result((64, 48), box=(1, 2, 3, 4)).to_supervision()
