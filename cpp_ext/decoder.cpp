@@ -84,13 +84,15 @@ std::vector<Generation> Decoder::generate(const std::vector<Prefix>& prefixes, c
     // The last token of an answer is never fed back.
     cache_.start(static_cast<int64_t>(prefixes.size()), longest + std::max<int64_t>(options.max_tokens - 1, 0));
 
+    const auto is_cancelled = [&] { return options.is_cancelled && options.is_cancelled(); };
+    if (is_cancelled()) return generations;
     calls_ = 0;
     Stopwatch watch;
     prefill(prefixes);
     timings.prefill_ms += watch.lap_ms();
     for (size_t b = 0; b < running.size(); ++b) running[b] = take(b);
     while (std::find(running.begin(), running.end(), true) != running.end()) {
-        if (options.is_cancelled && options.is_cancelled()) break;
+        if (is_cancelled()) break;
         step();
         for (size_t b = 0; b < running.size(); ++b) {
             if (running[b]) running[b] = take(b);

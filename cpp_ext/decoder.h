@@ -22,7 +22,7 @@ struct GenerateOptions {
     std::vector<int32_t> stop_tokens;
     // Called for each token as it is chosen; what it throws ends generation.
     std::function<void(size_t sequence, int32_t token, float logprob)> on_token;
-    // Asked before each step; true ends generation.
+    // Asked before each run of an engine; true ends generation, and must stay true.
     std::function<bool()> is_cancelled;
 };
 

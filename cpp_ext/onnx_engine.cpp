@@ -114,22 +114,17 @@ OnnxEngine::OnnxEngine(const std::string& graph, const std::string& library, con
     check(api.SetIntraOpNumThreads(created, options.threads));
     check(api.DisableMemPattern(created));  // a pattern per shape would be kept, and shapes change all the time
     check(api.AddSessionConfigEntry(created, "session.intra_op.allow_spinning", options.spin ? "1" : "0"));
-    check(api.CreateSession(library_->env, graph.c_str(), created, &session_));
-    check(api.CreateIoBinding(session_, &binding_));
+    ort::Session* session = nullptr;
+    check(api.CreateSession(library_->env, graph.c_str(), created, &session));
+    session_ = {session, api.ReleaseSession};
+    ort::IoBinding* binding = nullptr;
+    check(api.CreateIoBinding(session, &binding));
+    binding_ = {binding, api.ReleaseIoBinding};
     describe(inputs_, true);
     describe(outputs_, false);
 }
 
-OnnxEngine::~OnnxEngine() {
-    const ort::Api& api = library_->api;
-    if (binding_) api.ReleaseIoBinding(binding_);
-    for (const Side* side : {&inputs_, &outputs_}) {
-        for (const Bound& bound : side->bound) {
-            if (bound.value) api.ReleaseValue(bound.value);
-        }
-    }
-    if (session_) api.ReleaseSession(session_);
-}
+OnnxEngine::~OnnxEngine() = default;
 
 const std::string& OnnxEngine::version() const { return library_->version; }
 
@@ -137,17 +132,18 @@ void OnnxEngine::describe(Side& side, bool is_input) {
     const ort::Api& api = library_->api;
     const auto check = [&](ort::Status* status) { library_->check(status, graph_ + " cannot be read"); };
     size_t count = 0;
-    check(is_input ? api.SessionGetInputCount(session_, &count) : api.SessionGetOutputCount(session_, &count));
+    check(is_input ? api.SessionGetInputCount(session_.get(), &count)
+                   : api.SessionGetOutputCount(session_.get(), &count));
     for (size_t i = 0; i < count; ++i) {
         char* text = nullptr;
-        check(is_input ? api.SessionGetInputName(session_, i, library_->allocator, &text)
-                       : api.SessionGetOutputName(session_, i, library_->allocator, &text));
+        check(is_input ? api.SessionGetInputName(session_.get(), i, library_->allocator, &text)
+                       : api.SessionGetOutputName(session_.get(), i, library_->allocator, &text));
         const std::string name = text;
         check(api.AllocatorFree(library_->allocator, text));
 
         ort::TypeInfo* created = nullptr;
-        check(is_input ? api.SessionGetInputTypeInfo(session_, i, &created)
-                       : api.SessionGetOutputTypeInfo(session_, i, &created));
+        check(is_input ? api.SessionGetInputTypeInfo(session_.get(), i, &created)
+                       : api.SessionGetOutputTypeInfo(session_.get(), i, &created));
         const std::unique_ptr<ort::TypeInfo, void (*)(ort::TypeInfo*)> type_info(created, api.ReleaseTypeInfo);
         const ort::TensorTypeInfo* tensor = nullptr;
         check(api.CastTypeInfoToTensorInfo(created, &tensor));
@@ -163,36 +159,34 @@ void OnnxEngine::describe(Side& side, bool is_input) {
     side.bound.resize(count);
 }
 
-// Makes a value over the memory; false where just this is bound already.
-bool OnnxEngine::rebind(Side& side, size_t index, const TensorView& tensor) {
+// Makes a value over the memory and binds it, unless just this is bound already.
+template <class Bind>
+void OnnxEngine::bind(Side& side, size_t index, const TensorView& tensor, Bind bind_value) {
     Bound& bound = side.bound[index];
-    if (bound.value && bound.tensor.data == tensor.data && bound.tensor.shape == tensor.shape) return false;
     const TensorInfo& info = side.tensors[index];
     if (info.type != tensor.type || !info.shape.admits(tensor.shape)) {
         throw EngineError(graph_ + ": " + info.name + " is " + name_of(info.type) + " " + info.shape.to_string() +
                           " and was given " + name_of(tensor.type) + " " + tensor.shape.to_string());
     }
+    if (bound.value && bound.tensor.data == tensor.data && bound.tensor.shape == tensor.shape) return;
     const ort::Api& api = library_->api;
+    const auto check = [&](ort::Status* status) {
+        library_->check(status, graph_ + ": " + info.name + " cannot be bound");
+    };
     ort::Value* value = nullptr;
-    library_->check(
-        api.CreateTensorWithDataAsOrtValue(library_->memory, tensor.data, tensor.bytes(), tensor.shape.data(),
-                                           tensor.shape.size(), ort_type(tensor.type), &value),
-        graph_ + ": " + info.name + " cannot be bound");
-    if (bound.value) api.ReleaseValue(bound.value);
-    bound = {tensor, value};
-    return true;
+    check(api.CreateTensorWithDataAsOrtValue(library_->memory, tensor.data, tensor.bytes(), tensor.shape.data(),
+                                             tensor.shape.size(), ort_type(tensor.type), &value));
+    Owned<ort::Value> owned(value, api.ReleaseValue);
+    check(bind_value(binding_.get(), info.name.c_str(), value));
+    bound = {tensor, std::move(owned)};
 }
 
 void OnnxEngine::bind_input(size_t index, const TensorView& tensor) {
-    if (!rebind(inputs_, index, tensor)) return;
-    const char* name = inputs_.tensors[index].name.c_str();
-    library_->check(library_->api.BindInput(binding_, name, inputs_.bound[index].value), graph_ + " cannot be bound");
+    bind(inputs_, index, tensor, library_->api.BindInput);
 }
 
 void OnnxEngine::bind_output(size_t index, const TensorView& tensor) {
-    if (!rebind(outputs_, index, tensor)) return;
-    const char* name = outputs_.tensors[index].name.c_str();
-    library_->check(library_->api.BindOutput(binding_, name, outputs_.bound[index].value), graph_ + " cannot be bound");
+    bind(outputs_, index, tensor, library_->api.BindOutput);
 }
 
 void OnnxEngine::run() {
@@ -201,7 +195,7 @@ void OnnxEngine::run() {
             if (!side->bound[i].value) throw EngineError(graph_ + ": " + side->tensors[i].name + " was not given");
         }
     }
-    library_->check(library_->api.RunWithBinding(session_, nullptr, binding_), graph_ + " failed to run");
+    library_->check(library_->api.RunWithBinding(session_.get(), nullptr, binding_.get()), graph_ + " failed to run");
 }
 
 }  // namespace palijet

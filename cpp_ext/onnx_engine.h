@@ -37,9 +37,11 @@ class OnnxEngine final : public Engine {
     const std::string& version() const;  // of onnxruntime
 
   private:
+    template <class T>
+    using Owned = std::unique_ptr<T, void (*)(T*)>;
     struct Bound {
         TensorView tensor;
-        ort::Value* value = nullptr;
+        Owned<ort::Value> value{nullptr, nullptr};
     };
     struct Side {  // the inputs, or the outputs
         std::vector<TensorInfo> tensors;
@@ -47,12 +49,13 @@ class OnnxEngine final : public Engine {
     };
 
     void describe(Side& side, bool is_input);
-    bool rebind(Side& side, size_t index, const TensorView& tensor);
+    template <class Bind>
+    void bind(Side& side, size_t index, const TensorView& tensor, Bind bind_value);
 
     std::shared_ptr<OrtLibrary> library_;
     std::string graph_;
-    ort::Session* session_ = nullptr;
-    ort::IoBinding* binding_ = nullptr;
+    Owned<ort::Session> session_{nullptr, nullptr};
+    Owned<ort::IoBinding> binding_{nullptr, nullptr};
     Side inputs_, outputs_;
 };
 

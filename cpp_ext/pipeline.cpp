@@ -1,6 +1,7 @@
 #include "pipeline.h"
 
 #include <algorithm>
+#include <chrono>
 #include <string>
 
 #include "stopwatch.h"
@@ -23,10 +24,41 @@ Pipeline::Pipeline(std::shared_ptr<Engine> vision, std::shared_ptr<Engine> decod
     }
 }
 
+// One call's turn on the pipeline.
+class Pipeline::Turn {
+  public:
+    // Waits for it, and looks up now and then whether it is still wanted.
+    Turn(Pipeline& pipeline, const GenerateOptions& options) : pipeline_(pipeline) {
+        if (pipeline.answering_ == std::this_thread::get_id()) {
+            throw InputError("a callback cannot ask the model that is calling it; ask once its answer is whole");
+        }
+        const auto is_cancelled = [&] { return options.is_cancelled && options.is_cancelled(); };
+        do {
+            if (is_cancelled()) return;
+            has_come_ = pipeline.mutex_.try_lock_for(std::chrono::milliseconds(20));
+        } while (!has_come_);
+        pipeline.answering_ = std::this_thread::get_id();
+    }
+    ~Turn() {
+        if (!has_come_) return;
+        pipeline_.answering_ = std::thread::id();
+        pipeline_.mutex_.unlock();
+    }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+    bool has_come() const { return has_come_; }  // false: cancelled first
+
+  private:
+    Pipeline& pipeline_;
+    bool has_come_ = false;
+};
+
 std::vector<Generation> Pipeline::generate(const std::vector<ImageView>& images, const std::vector<Request>& requests,
                                            const GenerateOptions& options, Timings& timings) {
     check(images, requests, options);
-    const std::lock_guard<std::mutex> turn(mutex_);
+    const Turn turn(*this, options);
+    if (!turn.has_come()) return std::vector<Generation>(requests.size());  // each of them cancelled
     Stopwatch total;
     encode(images, timings);
 

@@ -1,8 +1,10 @@
 // The road of one frame: preprocess, vision, prefill and the decode loop, in one call.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "decoder.h"
@@ -37,7 +39,7 @@ class Pipeline {
              std::shared_ptr<EmbeddingTable> embeddings, const PipelineOptions& options);
 
     // One generation per request, in their order; each image is encoded once. More requests than a batch holds are
-    // answered batch after batch. Calls from several threads queue.
+    // answered batch after batch. Calls from several threads queue; one that is cancelled leaves the queue.
     std::vector<Generation> generate(const std::vector<ImageView>& images, const std::vector<Request>& requests,
                                      const GenerateOptions& options, Timings& timings);
 
@@ -45,12 +47,15 @@ class Pipeline {
     int64_t max_rows() const { return decoder_.max_rows(); }
 
   private:
+    class Turn;
+
     void check(const std::vector<ImageView>& images, const std::vector<Request>& requests,
                const GenerateOptions& options) const;
     void encode(const std::vector<ImageView>& images, Timings& timings);  // images -> encoded_
     const uint8_t* rows_of(size_t image) const;
 
-    std::mutex mutex_;
+    std::timed_mutex mutex_;
+    std::atomic<std::thread::id> answering_{};  // the thread whose turn it is
     std::shared_ptr<Engine> vision_;
     std::shared_ptr<Engine> decoder_engine_;
     std::shared_ptr<EmbeddingTable> embeddings_;

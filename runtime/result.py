@@ -140,5 +140,5 @@ class StreamResult(Result):
 
 
 def geometric_mean(logprobs: list[float]) -> float:
-    """exp of the mean of log-probabilities; 1 of none."""
-    return math.exp(sum(logprobs) / len(logprobs)) if logprobs else 1.0
+    """exp of the mean of log-probabilities; 0 of none, as when a call was cancelled before its first token."""
+    return math.exp(sum(logprobs) / len(logprobs)) if logprobs else 0.0

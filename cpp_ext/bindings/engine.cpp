@@ -43,12 +43,23 @@ py::list describe(const std::vector<TensorInfo>& tensors) {
     return described;
 }
 
+// Every tensor must be named: what an earlier run bound is memory that numpy may have freed since.
+void require_all(const py::dict& given, const std::vector<TensorInfo>& tensors, const std::string& what) {
+    for (const TensorInfo& tensor : tensors) {
+        if (!given.contains(tensor.name)) throw InputError("the run lacks " + what + " " + tensor.name + "; give it");
+    }
+}
+
 // Runs a graph on arrays into arrays of the given shapes.
 py::dict run(Engine& engine, const py::dict& feeds, const py::dict& output_shapes) {
+    require_all(feeds, engine.inputs(), "the input");
+    require_all(output_shapes, engine.outputs(), "the shape of the output");
     std::vector<py::array> held;  // keeps contiguous copies alive until the run is over
     for (const auto& [name, value] : feeds) {
-        const size_t index = index_of(engine.inputs(), py::cast<std::string>(name));
+        const auto text = py::cast<std::string>(name);
+        const size_t index = index_of(engine.inputs(), text);
         held.push_back(py::array::ensure(value, py::array::c_style));
+        if (!held.back()) throw InputError("what was given as " + text + " is not an array; use a numpy array");
         const py::array& array = held.back();
         engine.bind_input(index, {const_cast<void*>(array.data()), element_type(array), shape_of(array)});
     }

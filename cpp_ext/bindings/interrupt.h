@@ -11,17 +11,26 @@ namespace palijet {
 // only when there is one.
 class InterruptWatch {
   public:
-    explicit InterruptWatch(bool on_main_thread) : active_(on_main_thread) {
-        if (!active_) return;
+    explicit InterruptWatch(bool on_main_thread) {
+        if (!on_main_thread) return;
+        struct sigaction current{};
+        sigaction(SIGINT, nullptr, &current);
+        const bool has_info = current.sa_flags & SA_SIGINFO;
+        // A callback that asks another model watches within a watch: the outer handler serves both.
+        active_ = has_info && current.sa_sigaction == &note;
+        // Who lets SIGINT kill the process, or ignores it, means that for this call too.
+        if (active_ || (!has_info && (current.sa_handler == SIG_DFL || current.sa_handler == SIG_IGN))) return;
+        active_ = installed_ = true;
         noted() = 0;
+        previous() = current;
         struct sigaction action{};
         action.sa_sigaction = &note;
         action.sa_flags = SA_SIGINFO | SA_ONSTACK;
         sigemptyset(&action.sa_mask);
-        sigaction(SIGINT, &action, &previous());
+        sigaction(SIGINT, &action, nullptr);
     }
     ~InterruptWatch() {
-        if (active_) sigaction(SIGINT, &previous(), nullptr);
+        if (installed_) sigaction(SIGINT, &previous(), nullptr);
     }
     InterruptWatch(const InterruptWatch&) = delete;
     InterruptWatch& operator=(const InterruptWatch&) = delete;
@@ -43,12 +52,13 @@ class InterruptWatch {
         const struct sigaction& next = previous();
         if (next.sa_flags & SA_SIGINFO) {
             next.sa_sigaction(signal, info, context);
-        } else if (next.sa_handler != SIG_DFL && next.sa_handler != SIG_IGN) {
+        } else {
             next.sa_handler(signal);
         }
     }
 
-    bool active_;
+    bool active_ = false;     // whether SIGINT is noted during this call
+    bool installed_ = false;  // whether by this watch
 };
 
 }  // namespace palijet

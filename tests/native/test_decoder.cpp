@@ -1,29 +1,17 @@
 #include <doctest/doctest.h>
 
-#include <cstdio>
-#include <fstream>
 #include <random>
 #include <stdexcept>
 
 #include "decoder.h"
+#include "number_table.h"
 #include "stand_in_engine.h"
 
 using namespace palijet;
+using palijet::tests::number_table;
 using palijet::tests::StandInEngine;
 
 namespace {
-
-// A table whose row of a token is the token's number, twice.
-EmbeddingTable number_table() {
-    const std::string path = std::tmpnam(nullptr);
-    std::ofstream file(path, std::ios::binary);
-    for (int32_t token = 0; token < StandInEngine::kVocabulary; ++token) {
-        const float row[2] = {static_cast<float>(token), static_cast<float>(token)};
-        file.write(reinterpret_cast<const char*>(row), sizeof row);
-    }
-    file.close();
-    return EmbeddingTable(path, {StandInEngine::kVocabulary, StandInEngine::kHidden, StoredType::kFloat32, 1.0f});
-}
 
 // The answer as the stand-in's language has it, without a cache.
 Generation expected(const std::vector<float>& image, const std::vector<int32_t>& prompt,
@@ -48,8 +36,8 @@ Generation expected(const std::vector<float>& image, const std::vector<int32_t>&
 
 struct Fixture {
     StandInEngine engine;
-    EmbeddingTable table = number_table();
-    Decoder decoder{engine, table, 4, 200};
+    std::shared_ptr<EmbeddingTable> table = number_table();
+    Decoder decoder{engine, *table, 4, 200};
     std::vector<float> image{3, 0, 5, 0, 8, 0};  // [3, hidden]
     std::vector<float> image_numbers{3, 5, 8};
     DecodeTimings timings;
@@ -96,7 +84,7 @@ TEST_CASE_FIXTURE(Fixture, "cancellation keeps what was decoded") {
     GenerateOptions options;
     options.max_tokens = 50;
     int asked = 0;
-    options.is_cancelled = [&] { return ++asked == 7; };
+    options.is_cancelled = [&] { return ++asked > 7; };
     const auto answers = decoder.generate({prefix(prompt)}, options, timings);
     CHECK(answers[0].tokens.size() == 7);
     CHECK(answers[0].stop_reason == StopReason::kCancelled);

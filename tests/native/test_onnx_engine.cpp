@@ -34,12 +34,16 @@ TEST_CASE("a real graph runs over bound memory") {
         return view;
     };
     std::vector<TensorView> outputs;
-    for (size_t i = 0; i < engine.inputs().size(); ++i) bind(engine.inputs()[i], true, i);
+    const TensorView first = bind(engine.inputs()[0], true, 0);
+    for (size_t i = 1; i < engine.inputs().size(); ++i) bind(engine.inputs()[i], true, i);
     for (size_t i = 0; i < engine.outputs().size(); ++i) outputs.push_back(bind(engine.outputs()[i], false, i));
     for (int run = 0; run < 3; ++run) engine.run();
     const size_t token = index_of(engine.outputs(), "token");
     CHECK(*static_cast<const int32_t*>(outputs[token].data) >= 0);
 
+    TensorView same_place = first;
+    same_place.type = ElementType::kInt64;
+    CHECK_THROWS_WITH_AS(engine.bind_input(0, same_place), doctest::Contains("was given int64"), EngineError);
     TensorView wrong{memory[0].data(), ElementType::kInt64, {1, 1, 1}};
     CHECK_THROWS_WITH_AS(engine.bind_input(0, wrong), doctest::Contains("was given int64"), EngineError);
 }
