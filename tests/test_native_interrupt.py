@@ -29,16 +29,23 @@ def run(script: str, bundle: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_ctrl_c_ends_a_call_in_which_no_python_runs(demo_bundle: Path) -> None:
-    """The signal comes after a fifth of the call; without a watch it would be seen at its end only."""
+    """The signal comes after a fifth of the call; without a watch no try would see it before the end.
+
+    The best of several tries counts, so that a busy machine changes nothing.
+    """
     done = run(
         """
 whole = min(longest_call() for _ in range(3))
-ctrl_c_in(whole / 5)
-start = time.perf_counter()
-try:
-    ask()
-except KeyboardInterrupt:
-    print((time.perf_counter() - start) / whole)
+shares = []
+for _ in range(8):
+    ctrl_c_in(whole / 5)
+    start = time.perf_counter()
+    try:
+        ask()
+        time.sleep(5)
+    except KeyboardInterrupt:
+        shares.append((time.perf_counter() - start) / whole)
+print(min(shares))
 """,
         demo_bundle,
     )
