@@ -114,6 +114,8 @@ OnnxEngine::OnnxEngine(const std::string& graph, const std::string& library, con
     check(api.SetIntraOpNumThreads(created, options.threads));
     check(api.DisableMemPattern(created));  // a pattern per shape would be kept, and shapes change all the time
     check(api.AddSessionConfigEntry(created, "session.intra_op.allow_spinning", options.spin ? "1" : "0"));
+    // Weights in blocks of integers stay integers, and their products are computed in INT8: several times faster.
+    check(api.AddSessionConfigEntry(created, "session.qdq_matmulnbits_accuracy_level", "4"));
     ort::Session* session = nullptr;
     check(api.CreateSession(library_->env, graph.c_str(), created, &session));
     session_ = {session, api.ReleaseSession};

@@ -5,7 +5,9 @@ from __future__ import annotations
 from ..runtime.errors import PaliJetError
 
 try:
-    from .exporter import PRECISIONS, ExportOptions, Progress, export
+    from .calibration import Calibration, Example, load_calibration, split
+    from .exporter import ExportOptions, Progress, export
+    from .precision import PRECISIONS
 except ModuleNotFoundError as error:
     if error.name is None or error.name.startswith("palijet"):
         raise
@@ -13,4 +15,13 @@ except ModuleNotFoundError as error:
         f"export needs the package {error.name}, which is not installed; run: pip install 'palijet[export]'"
     ) from None
 
-__all__ = ["PRECISIONS", "ExportOptions", "Progress", "export"]
+__all__ = [
+    "PRECISIONS",
+    "Calibration",
+    "Example",
+    "ExportOptions",
+    "Progress",
+    "export",
+    "load_calibration",
+    "split",
+]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +69,6 @@ class Checkpoint:
         """The stored type: "float32", "float16" or "bfloat16"."""
         return self._types[name]
 
-    @cached_property
-    def head(self) -> str:
-        """The name of the LM head's tensor: the embeddings' where they are tied."""
-        return EMBEDDINGS if self.config.tie_word_embeddings or "lm_head.weight" not in self._entries else LM_HEAD
-
     def _index(self) -> dict[str, _Entry]:
         entries: dict[str, _Entry] = {}
         for file in self._weight_files():
@@ -85,6 +79,8 @@ class Checkpoint:
                     if replaced:
                         break
                 entries[name] = _Entry(file, stored_name)
+        if EMBEDDINGS in entries and (self.config.tie_word_embeddings or LM_HEAD not in entries):
+            entries[LM_HEAD] = entries[EMBEDDINGS]
         return entries
 
     def _weight_files(self) -> list[Path]:

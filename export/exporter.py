@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -15,17 +12,13 @@ from math import prod
 from pathlib import Path
 
 import msgspec
-import onnx
-import onnx_ir as ir
-from tokenizers import Tokenizer
 
 from ..runtime.bundle import (
     CONTRACT_VERSION,
-    DECODER_GRAPH,
     EMBEDDINGS,
     MANIFEST,
+    REPORT,
     TOKENIZER,
-    VISION_GRAPH,
     Bundle,
     DecoderSpec,
     EmbeddingSpec,
@@ -33,27 +26,33 @@ from ..runtime.bundle import (
     Manifest,
     Precisions,
     Provenance,
+    Quality,
     TokenIds,
     VisionSpec,
     open_bundle,
     sha256_of,
 )
-from ..runtime.errors import BundleError, CheckpointError
+from ..runtime.errors import BundleError, CalibrationError
 from . import checkpoint as names
+from .calibration import Calibration
 from .checkpoint import Checkpoint, expected_tensors
-from .gemma import build_decoder
-from .graph import Graph
+from .graph_files import GraphFiles
+from .judge import judge
+from .linear_layers import linear_layers
 from .numerics import Numerics
-from .siglip import build_vision
-from .weights import HashedFile, WeightFile
-
-PRECISIONS = ("fp32", "fp16")
+from .precision import BLOCKWISE, PRECISIONS, PartPrecisions
+from .quantizer import Calibrated, calibrate
+from .recipe import Recipe, plain_recipe
+from .report import report_page
+from .staging import move_into_place, staging_folder
+from .token_ids import read_token_ids
+from .weights import HashedFile
 
 Progress = Callable[[str, int, int], None]
-"""Called with the part being written, the bytes done and the bytes in all."""
+"""Called with what is being done, how much of it is done and how much it is in all: bytes, or runs of the model."""
 
-_NEEDED_TOKENS = ("<bos>", "<eos>", "<image>", "<loc0000>", "<loc1023>")
 _EMBEDDING_ROWS = 8192  # rows of the embedding table copied at a time
+_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "int8-weight": 1.0, "int4": 0.5}
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,42 @@ class ExportOptions:
     """How a checkpoint is exported."""
 
     precision: str = "fp32"  # one of PRECISIONS
-    opset: int = 17  # the highest that TensorRT 8.6 reads
+    vision_precision: str | None = None  # of a part, where it is another
+    projector_precision: str | None = None
+    decoder_precision: str | None = None
+    head_precision: str | None = None
+    calibration: Calibration | None = None  # what int8 needs, and int4 is better for
+    block: int = 32  # inputs that share a scale in int8-weight and int4: 32, 64 or 128
+    keep_fp16: float = 0.1  # share of the weights that may stay at FP16 where quantization hurts
+    opset: int = 17  # the highest that TensorRT 8.6 reads; block-quantized graphs have 21
     overwrite: bool = False  # replace a bundle that is there
     rescale: bool = True  # False shows what FP16 does without the rescaling of `numerics`
+
+    def parts(self) -> PartPrecisions:
+        """What each part is stored as.
+
+        Raises:
+            BundleError: an option that is none, or that lacks another.
+        """
+        if self.precision not in PRECISIONS:
+            raise BundleError(f"precision {self.precision} is not known; choose one of {', '.join(PRECISIONS)}")
+        if self.block not in (32, 64, 128):
+            raise BundleError(f"a block of {self.block} is not known; choose 32, 64 or 128")
+        if not 0 <= self.keep_fp16 <= 1:
+            raise BundleError(f"{self.keep_fp16} is no share of the weights to keep at FP16; give 0 to 1")
+        parts = PartPrecisions.resolve(
+            self.precision,
+            vision=self.vision_precision,
+            projector=self.projector_precision,
+            decoder=self.decoder_precision,
+            head=self.head_precision,
+        )
+        if "int8" in parts.all and self.calibration is None:
+            raise CalibrationError(
+                "int8 quantizes activations, whose range must be seen first: pass --calibrate FOLDER_OR_VIDEO with frames of "
+                "the camera in use, or take --precision int8-weight, which needs none"
+            )
+        return parts
 
 
 def export(
@@ -79,95 +111,106 @@ def export(
 
     Raises:
         CheckpointError: the checkpoint is incomplete or not a PaliGemma.
+        CalibrationError: calibration is needed and not given, or finds what is no number.
         BundleError: the output exists, cannot be written, or the disk is full.
     """
     options = options or ExportOptions()
-    if options.precision not in PRECISIONS:
-        raise BundleError(f"precision {options.precision} is not known; choose one of {', '.join(PRECISIONS)}")
+    report = progress or (lambda part, done, total: None)
+    parts = options.parts()
     source = Checkpoint(Path(checkpoint))
     tokens = read_token_ids(source)
     target = Path(output).absolute()
-    with _staging_folder(source, target, options) as staging:
-        meter = _Meter(_estimate_bytes(source, options), progress or (lambda part, done, total: None))
-        manifest = _write_bundle(source, staging, options, tokens, meter)
+    _check_target(target, source, options)
+    size = _estimate_bytes(source, parts, options.block)
+    with staging_folder(target, size, source.path) as staging:
+        calibrated = _calibrate(source, staging, parts, options, report)
+        recipe = calibrated.recipe if calibrated else plain_recipe(source, parts, options.block)
+        meter = _Meter(size, report)
+        graphs = GraphFiles(source, parts, recipe, staging, options.opset, options.rescale)
+        files = graphs.write(meter.part, judged=calibrated is not None)
+        quality = _judge(source, graphs, recipe, calibrated, options, report) if parts.is_quantized else None
+        files[EMBEDDINGS] = _write_embeddings(source, staging / EMBEDDINGS, meter)
+        shutil.copyfile(source.path / TOKENIZER, staging / TOKENIZER)
+        files[TOKENIZER] = file_spec(staging / TOKENIZER)
+        manifest = _manifest(source, options, parts, graphs, tokens, files, quality)
+        if quality is not None:
+            (staging / REPORT).write_text(report_page(manifest), encoding="utf-8")
+            manifest = msgspec.structs.replace(manifest, files=files | {REPORT: file_spec(staging / REPORT)})
         (staging / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-        _sync(*staging.iterdir(), staging)  # before the folder gets its name
-        _move_into_place(staging, target)
-        _sync(target.parent)
+        move_into_place(staging, target)
     return open_bundle(target, verify=False)
 
 
-def read_token_ids(checkpoint: Checkpoint) -> TokenIds:
-    """The ids the runtime must know, from tokenizer.json and the configs.
+def file_spec(path: Path) -> FileSpec:
+    """What the manifest says of a file that is written."""
+    return FileSpec(bytes=path.stat().st_size, sha256=sha256_of(path))
 
-    Raises:
-        CheckpointError: the tokenizer is missing, unreadable, or not PaliGemma's.
-    """
-    path = checkpoint.path / "tokenizer.json"
-    if not path.exists():
-        raise CheckpointError(
-            f"{checkpoint.path} has no tokenizer.json; save the processor there too: processor.save_pretrained(folder)"
-        )
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the tokenizers library raises nothing narrower
-        raise CheckpointError(f"{path} cannot be read as a tokenizer: {error}; copy it once more") from None
-    missing = [token for token in _NEEDED_TOKENS if tokenizer.token_to_id(token) is None]
-    if missing:
-        raise CheckpointError(f"{path} does not know {missing[0]}, so it is not PaliGemma's; copy the right one there")
-    image = checkpoint.config.image_token_index
-    if tokenizer.token_to_id("<image>") != image:
-        raise CheckpointError(
-            f"{path} gives <image> the id {tokenizer.token_to_id('<image>')} and config.json the id {image}; "
-            "tokenizer and model are not of one checkpoint"
-        )
-    bos, eos = tokenizer.token_to_id("<bos>"), tokenizer.token_to_id("<eos>")
-    assert bos is not None  # looked for above
-    assert eos is not None
-    newline = tokenizer.encode("\n", add_special_tokens=False).ids
-    return TokenIds(
-        bos=bos,
-        eos=_end_ids(checkpoint.path, eos),
-        image=image,
-        newline=newline[0] if len(newline) == 1 else None,
+
+def _check_target(target: Path, source: Checkpoint, options: ExportOptions) -> None:
+    if target.exists() and not options.overwrite:
+        raise BundleError(f"{target} exists; choose another output or pass --overwrite to replace it")
+    if target == source.path.resolve() or (target.exists() and not (target / MANIFEST).exists()):
+        raise BundleError(f"{target} is not a bundle, so it is not replaced; choose another output folder")
+
+
+def _calibrate(
+    source: Checkpoint, staging: Path, parts: PartPrecisions, options: ExportOptions, report: Progress
+) -> Calibrated | None:
+    if options.calibration is None or not parts.is_quantized:
+        return None
+    return calibrate(
+        source,
+        options.calibration,
+        parts,
+        block=options.block,
+        keep_fp16=options.keep_fp16,
+        write_draft=lambda folder: export(source.path, folder, ExportOptions("int8-weight"), report),
+        scratch=staging,
+        progress=report,
     )
 
 
-class _GenerationConfig(msgspec.Struct):
-    eos_token_id: int | list[int] | None = None
+def _judge(
+    source: Checkpoint,
+    graphs: GraphFiles,
+    recipe: Recipe,
+    calibrated: Calibrated | None,
+    options: ExportOptions,
+    report: Progress,
+) -> Quality:
+    if calibrated is None:
+        return Quality(layers=recipe.layers, warnings=("not compared with FP32: no frames were given (--calibrate)",))
+    assert options.calibration is not None
+    total = len(calibrated.reference.sequences)
+    with graphs.judged_decoder() as decoder:
+        quality = judge(
+            source,
+            graphs.vision,
+            decoder,
+            graphs.residual_scale,
+            calibrated.reference,
+            recipe.layers,
+            lambda done: report("judging", done, total),
+        )
+    return msgspec.structs.replace(quality, warnings=quality.warnings + options.calibration.notes)
 
 
-def _end_ids(folder: Path, default: int) -> tuple[int, ...]:
-    """What ends an answer: generation_config.json's eos_token_id where it is given, as in transformers' generate."""
-    path = folder / "generation_config.json"
-    try:
-        given = msgspec.json.decode(path.read_bytes(), type=_GenerationConfig).eos_token_id
-    except FileNotFoundError:
-        given = None
-    except (OSError, msgspec.DecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}; mend it or take it away") from None
-    if given is None:
-        return (default,)
-    return tuple(given) if isinstance(given, list) else (given,)
-
-
-def _write_bundle(
-    source: Checkpoint, staging: Path, options: ExportOptions, tokens: TokenIds, meter: _Meter
+def _manifest(
+    source: Checkpoint,
+    options: ExportOptions,
+    parts: PartPrecisions,
+    graphs: GraphFiles,
+    tokens: TokenIds,
+    files: dict[str, FileSpec],
+    quality: Quality | None,
 ) -> Manifest:
-    numerics = Numerics.of(options.precision, rescale=options.rescale)
-    files = {
-        **_write_graph("vision", build_vision, source, staging / VISION_GRAPH, numerics, options, meter),
-        **_write_graph("decoder", build_decoder, source, staging / DECODER_GRAPH, numerics, options, meter),
-        EMBEDDINGS: _write_embeddings(source, staging / EMBEDDINGS, meter),
-        TOKENIZER: _copy(source.path / TOKENIZER, staging / TOKENIZER),
-    }
     vision, text = source.config.vision_config, source.config.text_config
     return Manifest(
         contract=CONTRACT_VERSION,
         family=source.config.family,
         precision=options.precision,
-        precisions=Precisions(vision=options.precision, decoder=options.precision, head=options.precision),
-        opset=options.opset,
+        precisions=Precisions(**vars(parts)),
+        opset=graphs.opset,
         vision=VisionSpec(
             image_size=vision.image_size,
             patch_size=vision.patch_size,
@@ -192,7 +235,7 @@ def _write_bundle(
             rows=text.vocab_size,
             width=text.hidden_size,
             dtype=source.dtype(names.EMBEDDINGS),
-            scale=text.hidden_size**0.5 * numerics.residual_scale,
+            scale=text.hidden_size**0.5 * graphs.residual_scale,
         ),
         tokens=tokens,
         files=files,
@@ -200,25 +243,10 @@ def _write_bundle(
             checkpoint=source.path.resolve().name,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             tools={package: version(package) for package in ("palijet", "onnx", "onnx-ir", "safetensors")},
+            calibration=options.calibration.source if options.calibration and parts.is_quantized else None,
         ),
+        quality=quality,
     )
-
-
-def _write_graph(
-    part: str,
-    build: Callable[[Graph, Checkpoint], None],
-    source: Checkpoint,
-    path: Path,
-    numerics: Numerics,
-    options: ExportOptions,
-    meter: _Meter,
-) -> dict[str, FileSpec]:
-    with HashedFile(path.with_name(path.name + ".data"), meter.part(part)) as data:
-        graph = Graph(numerics, WeightFile(data), options.opset)
-        build(graph, source)
-    ir.save(graph.model(part, version("palijet")), path)
-    onnx.checker.check_model(path)
-    return {path.name: _spec_of(path), data.path.name: data.spec}
 
 
 def _write_embeddings(source: Checkpoint, path: Path, meter: _Meter) -> FileSpec:
@@ -227,15 +255,6 @@ def _write_embeddings(source: Checkpoint, path: Path, meter: _Meter) -> FileSpec
         for start in range(0, rows, _EMBEDDING_ROWS):
             file.write_array(source.read_rows(names.EMBEDDINGS, start, min(start + _EMBEDDING_ROWS, rows)))
     return file.spec
-
-
-def _copy(origin: Path, target: Path) -> FileSpec:
-    shutil.copyfile(origin, target)
-    return _spec_of(target)
-
-
-def _spec_of(path: Path) -> FileSpec:
-    return FileSpec(bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 class _Meter:
@@ -254,83 +273,18 @@ class _Meter:
         return wrote
 
 
-def _estimate_bytes(source: Checkpoint, options: ExportOptions) -> int:
-    """What the bundle will weigh: every tensor in the graphs' type, the LM head apart, the table as stored."""
+def _estimate_bytes(source: Checkpoint, parts: PartPrecisions, block: int) -> int:
+    """What the bundle will weigh: linear layers as their part is stored, the rest in floats, the table as it is."""
     shapes = expected_tensors(source.config)
-    element = Numerics.of(options.precision).numpy_type.itemsize
-    in_graphs = sum(prod(shape) for name, shape in shapes.items() if name not in (names.EMBEDDINGS, names.LM_HEAD))
     table = prod(shapes[names.EMBEDDINGS])
+    layers = linear_layers(source.config).values()
+    linear = sum(layer.weights * _bytes_per_weight(parts.of(layer.part), block) for layer in layers)
+    everything = sum(prod(shape) for name, shape in shapes.items() if name not in (names.EMBEDDINGS, names.LM_HEAD))
+    rest = everything - sum(layer.weights for layer in layers if layer.part != "head")
+    element = 6 if parts.is_quantized else Numerics.of(parts.vision).numpy_type.itemsize  # FP32's and FP16's copies
     stored = 4 if source.dtype(names.EMBEDDINGS) == "float32" else 2
-    return (in_graphs + table) * element + table * stored
+    return int(linear + rest * element + table * stored)
 
 
-@contextmanager
-def _staging_folder(source: Checkpoint, target: Path, options: ExportOptions) -> Iterator[Path]:
-    """A folder beside the target to write into; gone in the end, unless it was moved into place.
-
-    What the disk says no to on the way becomes a BundleError here.
-    """
-    if target.exists() and not options.overwrite:
-        raise BundleError(f"{target} exists; choose another output or pass --overwrite to replace it")
-    if target == source.path.resolve() or (target.exists() and not (target / MANIFEST).exists()):
-        raise BundleError(f"{target} is not a bundle, so it is not replaced; choose another output folder")
-    staging: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        needed, free = _estimate_bytes(source, options), shutil.disk_usage(target.parent).free
-        if free < needed:
-            raise BundleError(
-                f"{target.parent} has {free / 1e9:.2f} GB free and the bundle needs {needed / 1e9:.2f} GB; "
-                "make room or choose another disk"
-            )
-        _clear_abandoned(target)
-        prefix = f".{target.name}.{os.getpid()}."
-        staging = Path(tempfile.mkdtemp(prefix=prefix, suffix=_STAGING_SUFFIX, dir=target.parent))
-        staging.chmod(0o755)
-        yield staging
-    except OSError as error:
-        if error.filename and Path(error.filename).absolute().is_relative_to(source.path.absolute()):
-            raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}") from None
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise BundleError(
-                f"the disk of {target} filled up midway; nothing was left there, make room and retry"
-            ) from None
-        raise BundleError(f"{target} cannot be written: {error.strerror or error}; choose another output") from None
-    finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
-
-
-_STAGING_SUFFIX = ".partial"
-
-
-def _clear_abandoned(target: Path) -> None:
-    """Remove what an export of this bundle that was killed left behind; the folder's name tells its process."""
-    for left in target.parent.glob(f".{target.name}.*{_STAGING_SUFFIX}"):
-        process = left.name.removeprefix(f".{target.name}.").split(".")[0]
-        if process.isdigit() and not Path("/proc", process).exists():
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _sync(*paths: Path) -> None:
-    """Have files and folders on the disk."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _move_into_place(staging: Path, target: Path) -> None:
-    if not target.exists():
-        staging.rename(target)
-        return
-    replaced = target.with_name(f".{target.name}.replaced-{os.getpid()}")
-    target.rename(replaced)
-    try:
-        staging.rename(target)
-    except OSError:
-        replaced.rename(target)
-        raise
-    shutil.rmtree(replaced, ignore_errors=True)  # the new bundle is in place; what is left of the old one harms nobody
+def _bytes_per_weight(precision: str, block: int) -> float:
+    return _BYTES[precision] + (2 / block if precision in BLOCKWISE else 0)

@@ -7,7 +7,6 @@ core to append.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +15,10 @@ import onnx_ir as ir
 from .checkpoint import Checkpoint
 from .config import TextConfig
 from .graph import Graph
+from .linear_layers import linear_weight
 
-_HEAD_COLUMNS = 128  # hidden dimensions of the LM head that are transposed at a time
-
-
-def build_decoder(graph: Graph, checkpoint: Checkpoint) -> None:
-    """Add the whole decoder to an empty graph."""
+def build_decoder(graph: Graph, checkpoint: Checkpoint, *, show_hidden: bool = False) -> None:
+    """Add the whole decoder to an empty graph; with `show_hidden` the stream after each layer is an output: hidden.i [B, T, H]."""
     config = checkpoint.config.text_config
     real = graph.numerics.element_type
     cache_row = [config.num_key_value_heads, config.head_dim]
@@ -31,29 +28,33 @@ def build_decoder(graph: Graph, checkpoint: Checkpoint) -> None:
     prefix_length = graph.input("prefix_length", ir.DataType.INT32, ["B"])
     logits_index = graph.input("logits_index", ir.DataType.INT32, ["N"])
     past = [
-        _KeyValue(*(graph.input(f"past_{part}.{i}", real, ["B", "P", *cache_row]) for part in ("key", "value")))
+        KeyValue(*(graph.input(f"past_{part}.{i}", real, ["B", "P", *cache_row]) for part in ("key", "value")))
         for i in range(config.num_hidden_layers)
     ]
 
-    decoder = _Decoder(graph, checkpoint, config)
+    decoder = Decoder(graph, checkpoint, config)
     call = decoder.prepare(rows, past[0].key, past_length, prefix_length)
     for i, layer_past in enumerate(past):
         rows, new = decoder.layer(rows, i, layer_past, call)
         graph.output(f"new_key.{i}", new.key, real, ["B", "T", *cache_row])
         graph.output(f"new_value.{i}", new.value, real, ["B", "T", *cache_row])
+        if show_hidden:
+            graph.output(f"hidden.{i}", rows, real, ["B", "T", config.hidden_size])
     token, logprob = decoder.choose(rows, logits_index)
     graph.output("token", token, ir.DataType.INT32, ["N"])
     graph.output("logprob", logprob, ir.DataType.FLOAT, ["N"])
 
 
 @dataclass(frozen=True)
-class _KeyValue:
+class KeyValue:
+    """Keys and values of some rows."""
+
     key: ir.Value  # [B, rows, kv_heads, head_dim]
     value: ir.Value  # [B, rows, kv_heads, head_dim]
 
 
 @dataclass(frozen=True)
-class _Call:
+class Call:
     """What all layers of one call share: rotary tables, masks and shapes."""
 
     cosine: ir.Value  # [B, T, 1, head_dim / 2]
@@ -66,7 +67,9 @@ class _Call:
     folded_shape: ir.Value  # [4] int64: B, kv_heads, T * heads per kv head, P + T
 
 
-class _Decoder:
+class Decoder:
+    """The decoder's parts, each of which adds itself to the graph."""
+
     def __init__(self, graph: Graph, checkpoint: Checkpoint, config: TextConfig) -> None:
         self.graph = graph
         self.op = graph.op
@@ -76,7 +79,7 @@ class _Decoder:
 
     # Once per call
 
-    def prepare(self, rows: ir.Value, past_key: ir.Value, past_length: ir.Value, prefix_length: ir.Value) -> _Call:
+    def prepare(self, rows: ir.Value, past_key: ir.Value, past_length: ir.Value, prefix_length: ir.Value) -> Call:
         op, graph, config = self.op, self.graph, self.config
         batch, new_rows, past_rows = graph.dim(rows, 0), graph.dim(rows, 1), graph.dim(past_key, 1)
         all_rows = op.Add(past_rows, new_rows)
@@ -90,7 +93,7 @@ class _Decoder:
         per_query = op.Concat(graph.ints([1]), new_rows, graph.ints([1]), axis=0)
         valid = op.Expand(op.Less(past_index, op.Unsqueeze(past_length, graph.ints([1, 2]))), per_query)  # [B, T, P]
         allowed, windowed = self._visibility(new_index, past_index, position, valid, prefix_length)
-        return _Call(
+        return Call(
             cosine=cosine,
             sine=sine,
             mask=self._additive(allowed),
@@ -150,7 +153,7 @@ class _Decoder:
 
     # Once per layer
 
-    def layer(self, x: ir.Value, index: int, past: _KeyValue, call: _Call) -> tuple[ir.Value, _KeyValue]:
+    def layer(self, x: ir.Value, index: int, past: KeyValue, call: Call) -> tuple[ir.Value, KeyValue]:
         op, name = self.op, f"text.layers.{index}"
         mask = call.sliding_mask if call.sliding_mask is not None and self.config.slides(index) else call.mask
         attended, new = self.attention(self.norm(x, f"{name}.input_layernorm"), f"{name}.self_attn", past, call, mask)
@@ -162,17 +165,15 @@ class _Decoder:
         return op.Add(x, self.post_norm(mixed, f"{name}.post_feedforward_layernorm")), new
 
     def attention(
-        self, x: ir.Value, name: str, past: _KeyValue, call: _Call, mask: ir.Value
-    ) -> tuple[ir.Value, _KeyValue]:
+        self, x: ir.Value, name: str, past: KeyValue, call: Call, mask: ir.Value
+    ) -> tuple[ir.Value, KeyValue]:
         op, graph, config = self.op, self.graph, self.config
         heads, kv_heads, head_dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
 
-        projections = [self.checkpoint.read(f"{name}.{part}_proj.weight") for part in ("q", "k", "v")]
-        weight = graph.weight(f"{name}.qkv_proj.weight", np.concatenate(projections).T)
-        joined = op.Reshape(op.MatMul(x, weight), graph.ints([0, 0, heads + 2 * kv_heads, head_dim]))
+        joined = op.Reshape(self.linear(x, f"{name}.qkv_proj"), graph.ints([0, 0, heads + 2 * kv_heads, head_dim]))
         turning, value = op.Split(joined, graph.ints([heads + kv_heads, kv_heads]), axis=2, _outputs=2)
         query, key = op.Split(self.rotate(turning, call), graph.ints([heads, kv_heads]), axis=2, _outputs=2)
-        new = _KeyValue(key, value)
+        new = KeyValue(key, value)
 
         query = self._by_kv_head(
             op.Mul(query, graph.float(config.attention_scale))
@@ -192,12 +193,14 @@ class _Decoder:
         return self.linear(self._by_row(mixed), f"{name}.o_proj", scale=self._branch_scale), new
 
     def mlp(self, x: ir.Value, name: str) -> ir.Value:
-        gate = self.linear(x, f"{name}.gate_proj")
+        inner = self.config.intermediate_size
+        both = self.linear(x, f"{name}.gate_up_proj")
+        gate, up = self.op.Split(both, self.graph.ints([inner, inner]), axis=2, _outputs=2)
         gate = self.gelu_erf(gate) if self._exact_gelu else self.graph.gelu_tanh(gate)
-        gated = self.op.Mul(gate, self.linear(x, f"{name}.up_proj"))
+        gated = self.op.Mul(gate, up)
         return self.linear(gated, f"{name}.down_proj", scale=self._branch_scale)
 
-    def rotate(self, x: ir.Value, call: _Call) -> ir.Value:
+    def rotate(self, x: ir.Value, call: Call) -> ir.Value:
         """Rotary position embedding (Su et al. 2021, arXiv:2104.09864), halves apart as Gemma stores them."""
         op, half = self.op, self.config.head_dim // 2
         first, second = op.Split(x, self.graph.ints([half, half]), axis=3, _outputs=2)
@@ -251,25 +254,13 @@ class _Decoder:
         op, graph, config = self.op, self.graph, self.config
         flat = op.Reshape(rows, graph.ints([-1, config.hidden_size]))
         wanted = self.norm(op.Gather(flat, logits_index, axis=0), "text.norm")  # [N, H]
-        logits = graph.to_float32(op.MatMul(wanted, self._head_weight()))  # [N, V]; a sum over V overflows FP16
+        logits = graph.to_float32(self.linear(wanted, "lm_head"))  # [N, V]; a sum over V overflows FP16
         if config.final_logit_softcapping is not None:
             logits = self._soft_cap(logits, config.final_logit_softcapping, np.float32)
         token = graph.cast(op.ArgMax(logits, axis=-1, keepdims=0), ir.DataType.INT32)
         highest = graph.reduce("ReduceMax", logits)  # [N, 1]
         total = op.ReduceSum(op.Exp(op.Sub(logits, highest)), graph.ints([-1]), keepdims=0)
         return token, op.Neg(op.Log(total))
-
-    def _head_weight(self) -> ir.Value:
-        """[H, V], apart from the embedding table: transposed a few columns at a time, for it is the largest of all."""
-        shape = (self.config.hidden_size, self.config.vocab_size)
-        dtype = self.graph.numerics.numpy_type
-        tensor = self.graph.weight_file.add_pieces("lm_head.weight", dtype, shape, self._head_columns(dtype))
-        return self.graph.external(tensor)
-
-    def _head_columns(self, dtype: np.dtype) -> Iterator[np.ndarray]:
-        table = self.checkpoint.read(self.checkpoint.head)
-        for start in range(0, self.config.hidden_size, _HEAD_COLUMNS):
-            yield table[:, start : start + _HEAD_COLUMNS].T.astype(dtype)
 
     # Small parts
 
@@ -300,10 +291,7 @@ class _Decoder:
         return op.Mul(graph.from_float32(normed), graph.weight(f"{name}.weight", weight))
 
     def linear(self, x: ir.Value, name: str, scale: float = 1.0) -> ir.Value:
-        weight = self.checkpoint.read(f"{name}.weight").T.astype(self.graph.numerics.numpy_type)  # [in, out]
-        if scale != 1.0:
-            weight *= weight.dtype.type(scale)
-        return self.op.MatMul(x, self.graph.weight(f"{name}.weight", weight))
+        return self.graph.linear(x, name, linear_weight(self.checkpoint, name, scale))
 
     def _soft_cap(self, x: ir.Value, cap: float, dtype: type | None = None) -> ir.Value:
         """cap * tanh(x / cap), Gemma 2 (arXiv:2408.00118, section 2)."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from .linear import FloatLinear, LinearScheme, Weight
 from .numerics import Numerics
 from .weights import WeightFile
 
@@ -17,13 +18,22 @@ Dim = int | str
 class Graph:
     """A graph under construction: operators through `op`, weights and constants by value, a set of named inputs and outputs.
 
-    Computation is in the element type of `numerics`; `float32` tensors are made where a comment says why.
+    Computation is in the element type of `numerics`; `float32` tensors are made where a comment says why. `schemes` says how
+    linear layers are stored, by name; one that it leaves out is stored in the graph's own type.
     """
 
-    def __init__(self, numerics: Numerics, weights: WeightFile, opset: int) -> None:
+    def __init__(
+        self,
+        numerics: Numerics,
+        weights: WeightFile,
+        opset: int,
+        schemes: Mapping[str, LinearScheme] | None = None,
+    ) -> None:
         self.numerics = numerics
         self.opset = opset
         self.op = _Operators(self)
+        self.schemes = schemes or {}
+        self.linear_inputs: dict[str, ir.Value] = {}  # by the linear layer's name
         self._tape = ir.tape.Tape()
         self._weights = weights
         self._constants: dict[tuple[bytes, str, tuple[int, ...]], ir.Value] = {}
@@ -37,10 +47,10 @@ class Graph:
         self._inputs.append(value)
         return value
 
-    def output(self, name: str, value: ir.Value, dtype: ir.DataType, shape: Sequence[Dim]) -> None:
+    def output(self, name: str, value: ir.Value, dtype: ir.DataType, shape: Sequence[Dim] | None) -> None:
         value.name = name
         value.type = ir.TensorType(dtype)
-        value.shape = ir.Shape(shape)
+        value.shape = None if shape is None else ir.Shape(shape)
         self._outputs.append(value)
 
     # Values
@@ -73,6 +83,21 @@ class Graph:
             self._constants[key] = self._tape.initializer(ir.tensor(array, name=f"constant_{len(self._constants)}"))
         return self._constants[key]
 
+    # Linear layers
+
+    def scheme(self, name: str) -> LinearScheme:
+        return self.schemes.get(name) or FloatLinear(self.numerics.precision)
+
+    def linear(self, x: ir.Value, name: str, weight: Weight) -> ir.Value:
+        """x [..., in] times the weight of this name, as its scheme has it."""
+        self.linear_inputs[name] = x
+        return self.scheme(name).product(self, x, name, weight)
+
+    def quantized(self, x: ir.Value, scale: float) -> ir.Value:
+        """x rounded to INT8 steps of `scale`."""
+        step, zero = self.float(scale), self.ints(0, np.int8)
+        return self.op.DequantizeLinear(self.op.QuantizeLinear(x, step, zero), step, zero)
+
     # Shorthands of more than one operator
 
     def dim(self, value: ir.Value, axis: int) -> ir.Value:
@@ -84,6 +109,9 @@ class Graph:
 
     def to_float32(self, value: ir.Value) -> ir.Value:
         return self.cast(value, ir.DataType.FLOAT) if self.numerics.is_fp16 else value
+
+    def from_float16(self, value: ir.Value) -> ir.Value:
+        return value if self.numerics.is_fp16 else self.cast(value, ir.DataType.FLOAT)
 
     def from_float32(self, value: ir.Value) -> ir.Value:
         return self.cast(value, self.numerics.element_type) if self.numerics.is_fp16 else value

@@ -25,8 +25,13 @@ class Numerics:
 
     @staticmethod
     def of(precision: str, *, rescale: bool = True) -> Numerics:
-        """The numerics of a precision; `rescale=False` is for showing what FP16 does without it."""
+        """Of a graph in floating point; `rescale=False` is for showing what FP16 does without it."""
         return Numerics(precision, RESCALING if precision == "fp16" and rescale else 1.0)
+
+    @staticmethod
+    def of_quantized(precision: str) -> Numerics:
+        """Of a quantized graph in these types: rescaled in both, so that they share weights, embeddings and image rows."""
+        return Numerics(precision, RESCALING)
 
     @property
     def is_fp16(self) -> bool:

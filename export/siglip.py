@@ -11,6 +11,7 @@ import onnx_ir as ir
 from .checkpoint import Checkpoint
 from .config import VisionConfig
 from .graph import Graph
+from .linear_layers import linear_bias, linear_weight
 
 
 def build_vision(graph: Graph, checkpoint: Checkpoint) -> None:
@@ -18,16 +19,16 @@ def build_vision(graph: Graph, checkpoint: Checkpoint) -> None:
     vision, text = checkpoint.config.vision_config, checkpoint.config.text_config
     size = vision.image_size
     pixels = graph.input("pixel_values", ir.DataType.FLOAT, ["B", 3, size, size])
-    encoder = _Encoder(graph, checkpoint, vision)
+    encoder = Encoder(graph, checkpoint, vision)
     x = encoder.embed(graph.from_float32(pixels))  # [B, N, D]
     for layer in range(vision.num_hidden_layers):
         x = encoder.layer(x, f"vision.encoder.layers.{layer}")
-    x = encoder.layer_norm(x, "vision.post_layernorm")
-    rows = encoder.linear(x, "projector", scale=graph.numerics.residual_scale)  # [B, N, H]
-    graph.output("image_rows", rows, graph.numerics.element_type, ["B", vision.rows, text.hidden_size])
+    graph.output("image_rows", encoder.project(x), graph.numerics.element_type, ["B", vision.rows, text.hidden_size])
 
 
-class _Encoder:
+class Encoder:
+    """The encoder's parts, each of which adds itself to the graph."""
+
     def __init__(self, graph: Graph, checkpoint: Checkpoint, config: VisionConfig) -> None:
         self.graph = graph
         self.op = graph.op
@@ -53,10 +54,9 @@ class _Encoder:
 
     def attention(self, x: ir.Value, name: str) -> ir.Value:
         op, heads, head_dim = self.op, self.config.num_attention_heads, self.config.head_dim
-        by_head = self.graph.ints([0, 0, heads, head_dim])
-        query, key, value = (
-            op.Reshape(self.linear(x, f"{name}.{projection}"), by_head) for projection in ("q_proj", "k_proj", "v_proj")
-        )  # [B, N, heads, head_dim]
+        joined = op.Reshape(self.linear(x, f"{name}.qkv_proj"), self.graph.ints([0, 0, 3 * heads, head_dim]))
+        split = self.graph.ints([heads, heads, heads])
+        query, key, value = op.Split(joined, split, axis=2, _outputs=3)  # [B, N, heads, head_dim]
         query = op.Transpose(op.Mul(query, self.graph.float(head_dim**-0.5)), perm=[0, 2, 1, 3])
         scores = op.MatMul(query, op.Transpose(key, perm=[0, 2, 3, 1]))  # [B, heads, N, N]
         mixed = op.MatMul(op.Softmax(scores, axis=-1), op.Transpose(value, perm=[0, 2, 1, 3]))
@@ -64,16 +64,28 @@ class _Encoder:
         return self.linear(joined, f"{name}.out_proj")
 
     def mlp(self, x: ir.Value, name: str) -> ir.Value:
-        return self.linear(self.graph.gelu_tanh(self.linear(x, f"{name}.fc1")), f"{name}.fc2")
+        # 4304 inner channels are no whole number of blocks: channels of zeros are added, which stay zeros through the GELU.
+        inner = self.config.intermediate_size
+        inner += -inner % self.graph.scheme(f"{name}.fc2").block
+        return self.linear(self.graph.gelu_tanh(self.linear(x, f"{name}.fc1", out=inner)), f"{name}.fc2", into=inner)
+
+    def project(self, x: ir.Value) -> ir.Value:
+        """The encoder's last norm and the projector: rows as wide as the decoder's, [B, N, H]."""
+        x = self.layer_norm(x, "vision.post_layernorm")
+        return self.linear(x, "projector", scale=self.graph.numerics.residual_scale)
 
     def layer_norm(self, x: ir.Value, name: str) -> ir.Value:
         weight, bias = self.parameter(f"{name}.weight"), self.parameter(f"{name}.bias")
         return self.op.LayerNormalization(x, weight, bias, axis=-1, epsilon=self.config.layer_norm_eps)
 
-    def linear(self, x: ir.Value, name: str, scale: float = 1.0) -> ir.Value:
-        weight = self.checkpoint.read(f"{name}.weight").astype(np.float32).T * scale  # [in, out], as MatMul wants it
-        bias = self.checkpoint.read(f"{name}.bias").astype(np.float32) * scale
-        product = self.op.MatMul(x, self.graph.weight(f"{name}.weight", weight))
+    def linear(
+        self, x: ir.Value, name: str, *, scale: float = 1.0, out: int | None = None, into: int | None = None
+    ) -> ir.Value:
+        weight = linear_weight(self.checkpoint, name, scale)
+        weight = weight.padded(out or weight.shape[0], into or weight.shape[1])
+        bias = linear_bias(self.checkpoint, name, scale)
+        bias = np.pad(bias, (0, weight.shape[0] - len(bias)))
+        product = self.graph.linear(x, name, weight)
         return self.op.Add(product, self.graph.weight(f"{name}.bias", bias))
 
     def parameter(self, name: str) -> ir.Value:

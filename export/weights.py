@@ -53,29 +53,36 @@ class HashedFile:
 
 
 class WeightFile:
-    """Lays tensors out in a file and hands out the ones that refer to it."""
+    """Lays tensors out in a file and hands out the ones that refer to it.
+
+    Several graphs may share one file: what one has stored under a name, another finds there.
+    """
 
     def __init__(self, file: HashedFile) -> None:
         self.file = file
+        self._stored: dict[tuple[str, ir.DataType], ir.ExternalTensor] = {}
 
     def add(self, name: str, array: np.ndarray) -> ir.ExternalTensor:
-        """Append a tensor."""
-        return self.add_pieces(name, array.dtype, array.shape, [array])
+        """A tensor that is at hand."""
+        return self.once(name, ir.DataType.from_numpy(array.dtype), array.shape, lambda: [array])
 
-    def add_pieces(
-        self, name: str, dtype: np.dtype, shape: tuple[int, ...], pieces: Iterable[np.ndarray]
+    def once(
+        self, name: str, dtype: ir.DataType, shape: tuple[int, ...], pieces: Callable[[], Iterable[np.ndarray]]
     ) -> ir.ExternalTensor:
-        """Append a tensor that is too large to be held whole: consecutive pieces along its first axis."""
-        self.file.write(bytes(-self.file.size % ALIGNMENT))
-        offset = self.file.size
-        for piece in pieces:
-            self.file.write_array(piece)
-        return ir.ExternalTensor(
-            self.file.path.name,
-            offset,
-            self.file.size - offset,
-            ir.DataType.from_numpy(dtype),
-            shape=ir.Shape(shape),
-            name=name,
-            base_dir=self.file.path.parent,
-        )
+        """A tensor made of consecutive pieces along its first axis, which are asked for only if it is not stored yet."""
+        key = (name, dtype)
+        if key not in self._stored:
+            self.file.write(bytes(-self.file.size % ALIGNMENT))
+            offset = self.file.size
+            for piece in pieces():
+                self.file.write_array(piece)
+            self._stored[key] = ir.ExternalTensor(
+                self.file.path.name,
+                offset,
+                self.file.size - offset,
+                dtype,
+                shape=ir.Shape(shape),
+                name=name,
+                base_dir=self.file.path.parent,
+            )
+        return self._stored[key]

@@ -21,6 +21,10 @@ CONTRACT_VERSION = 1
 MANIFEST = "manifest.json"
 VISION_GRAPH = "vision.onnx"
 DECODER_GRAPH = "decoder.onnx"
+TENSORRT_GRAPHS = {VISION_GRAPH: "vision.tensorrt.onnx", DECODER_GRAPH: "decoder.tensorrt.onnx"}
+"""Of a quantized bundle: the same graphs in FP16 types, for TensorRT 10 and later; weights are shared."""
+
+REPORT = "report.html"
 TOKENIZER = "tokenizer.json"
 EMBEDDINGS = "embeddings.bin"
 
@@ -64,6 +68,7 @@ class Precisions(msgspec.Struct, frozen=True, kw_only=True):
     """What the weights of each part are stored as."""
 
     vision: str
+    projector: str
     decoder: str
     head: str
 
@@ -93,6 +98,38 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     calibration: str | None = None
 
 
+class LayerQuality(msgspec.Struct, frozen=True, kw_only=True):
+    """What quantization did to the linear layers that share one input."""
+
+    name: str  # of the first of them
+    part: str
+    precision: str  # what they are stored as
+    weights: int  # how many there are
+    snr_db: float | None = None  # of their output on calibration rows, or of the weights without them; None: exact
+    plain_snr_db: float | None = None  # the same without smoothing and clipping
+    smoothing: float | None = None  # alpha, where their input was smoothed
+    clipping: str | None = None  # how the scale of INT8 activations was chosen
+    kept: bool = False  # kept at FP16 for being hurt
+
+
+class Quality(msgspec.Struct, frozen=True, kw_only=True):
+    """How a quantized bundle compares with FP32. Errors are relative: ||quantized - float|| / ||float||."""
+
+    layers: tuple[LayerQuality, ...]
+    examples: int = 0  # held out, that the rest was measured on
+    tokens: int = 0  # next tokens compared, each after the same text
+    tokens_agreeing: int = 0
+    image_error: float | None = None  # of the image rows
+    hidden_errors: tuple[float, ...] = ()  # of the residual stream after each decoder layer
+    final_error: float | None = None  # behind the last norm
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def agreement(self) -> float | None:
+        """The share of next tokens that are FP32's."""
+        return self.tokens_agreeing / self.tokens if self.tokens else None
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """manifest.json."""
 
@@ -107,6 +144,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     tokens: TokenIds
     files: dict[str, FileSpec]  # relative POSIX path -> what it must be; the manifest itself is not listed
     made_by: Provenance
+    quality: Quality | None = None  # of a quantized bundle
 
 
 class Bundle(msgspec.Struct, frozen=True):
@@ -122,6 +160,11 @@ class Bundle(msgspec.Struct, frozen=True):
     @property
     def decoder_graph(self) -> Path:
         return self.path / DECODER_GRAPH
+
+    def tensorrt_graph(self, graph: str) -> Path:
+        """The graph (VISION_GRAPH or DECODER_GRAPH) that TensorRT 10 and later are given."""
+        typed = TENSORRT_GRAPHS[graph]
+        return self.path / (typed if typed in self.manifest.files else graph)
 
     @property
     def tokenizer(self) -> Path:

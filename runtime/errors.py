@@ -13,6 +13,10 @@ class CheckpointError(PaliJetError):
     """A checkpoint that cannot be read or is not a PaliGemma."""
 
 
+class CalibrationError(PaliJetError):
+    """Calibration data that is missing, unusable, or that makes a model compute what is no number."""
+
+
 class EngineError(PaliJetError):
     """An inference library that is missing or of a wrong version, or a graph that it refuses or fails to run."""
 

@@ -41,6 +41,10 @@ class PromptTokenizer:
             raise InputError(f"the prompt holds {found.group()}, which only the model may use; take it out")
         return list(self._tokenizer.encode(f"<bos>{prompt}\n", add_special_tokens=False).ids)
 
+    def encode_answer(self, answer: str) -> list[int]:
+        """The ids of an answer's text, as the model would say it."""
+        return list(self._tokenizer.encode(answer, add_special_tokens=False).ids)
+
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of an answer; location and segment tokens stay, special tokens do not."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))

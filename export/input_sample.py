@@ -1,0 +1,39 @@
+"""What is kept of a linear layer's inputs: the largest value of each channel, and some rows to measure errors on."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+KEPT_ROWS = 512
+
+
+class InputSample:
+    """Gathers rows [n, width] sequence by sequence."""
+
+    def __init__(self, width: int, sequences: int) -> None:
+        self.largest = np.zeros(width, np.float32)  # of each channel's magnitudes
+        self._kept: list[NDArray[np.float32]] = []
+        self._share = max(2, KEPT_ROWS // max(1, sequences))
+        self._random = np.random.default_rng(0)
+
+    def add(self, rows: NDArray[np.float32]) -> None:
+        """Take a sequence's rows into account; some are kept, the one with the largest value always."""
+        size = np.abs(rows)
+        np.maximum(self.largest, size.max(axis=0), out=self.largest)
+        chosen = self._random.choice(len(rows), min(self._share - 1, len(rows)), replace=False)
+        self._kept.append(rows[[int(size.max(axis=1).argmax()), *chosen]])
+
+    @property
+    def rows(self) -> NDArray[np.float32]:
+        """[kept rows, width]"""
+        return np.concatenate(self._kept)
+
+    def padded(self, width: int) -> InputSample:
+        """The same with channels of zeros behind."""
+        if width == len(self.largest):
+            return self
+        wider = InputSample(width, 1)
+        wider.largest[: len(self.largest)] = self.largest
+        wider._kept = [np.pad(rows, ((0, 0), (0, width - rows.shape[1]))) for rows in self._kept]
+        return wider

@@ -1,0 +1,157 @@
+"""For a linear layer: the smoothing and the clipping that change its output least, found by trying them.
+
+The error of a candidate is measured on sampled inputs, as the quantized layer would compute: the larger of two relative errors,
+over all outputs together (which outlier rows dominate) and row by row on average (which they do not).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .blockwise import fp16_at_least, per_block, per_channel
+from .input_sample import InputSample
+from .linear_layers import LinearLayer
+
+Float = NDArray[np.float32]
+
+ALPHAS = (0.5, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""How much of the outliers weights take over; SmoothQuant's own choice first."""
+
+_AWQ_POWERS = (0.25, 0.5, 0.75)
+_PERCENTILES = (99.999, 99.99, 99.9)
+_SEARCH_ROWS = 192
+_SEARCH_WEIGHTS = 1 << 24  # more output channels than make so many are sampled
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The best candidate for a layer."""
+
+    error: float  # relative, of the output
+    plain_error: float  # the same without smoothing and clipping
+    smoothing: Float | None  # [channels of the producer]
+    alpha: float | None  # how it was made
+    input_scale: float | None = None  # of the INT8 activations
+    clipping: str | None = None  # how the scale was chosen
+
+
+def search_w8a8(layer: LinearLayer, inputs: InputSample, weight: Float) -> Finding:
+    """The best smoothing and input scale for W8A8. weight: [out, in]."""
+    trial = _Trial(inputs, weight)
+    best = plain = _w8a8(trial, np.ones(layer.into, np.float32), ("largest",))
+    for alpha in ALPHAS if layer.producer else ():
+        scale = smoothquant_scale(layer, inputs.largest, np.abs(weight).max(axis=0), alpha)
+        found = _w8a8(trial, _spread(layer, scale), ("largest", "least squares"), scale, alpha)
+        best = min(best, found, key=lambda finding: finding.error)
+    spread = np.ones(layer.into, np.float32) if best.smoothing is None else _spread(layer, best.smoothing)
+    clipped = _w8a8(trial, spread, None, best.smoothing, best.alpha)
+    best = min(best, clipped, key=lambda finding: finding.error)
+    return Finding(best.error, plain.error, best.smoothing, best.alpha, best.input_scale, best.clipping)
+
+
+def search_blockwise(layer: LinearLayer, inputs: InputSample, weight: Float, bits: int, block: int) -> Finding:
+    """The best scaling in AWQ's manner (Lin et al. 2023, arXiv:2306.00978) for weights in blocks."""
+    trial = _Trial(inputs, weight)
+    plain = best = Finding(_blockwise_error(trial, np.ones(layer.into, np.float32), bits, block), 0.0, None, None)
+    size = np.abs(trial.rows).mean(axis=0)
+    for power in _AWQ_POWERS if layer.producer and bits == 4 else ():
+        scale = _normalised(layer.producer.gather(size) ** power)
+        error = _blockwise_error(trial, _spread(layer, scale), bits, block)
+        best = min(best, Finding(error, 0.0, scale, power), key=lambda finding: finding.error)
+    return Finding(best.error, plain.error, best.smoothing, best.alpha)
+
+
+def smoothquant_scale(layer: LinearLayer, largest_input: Float, largest_weight: Float, alpha: float) -> Float:
+    """max|X_j|^alpha / max|W_j|^(1 - alpha) per channel of the producer (SmoothQuant, equation 4)."""
+    assert layer.producer is not None
+    inputs, weights = layer.producer.gather(largest_input), layer.producer.gather(largest_weight)
+    used = (inputs > 0) & (weights > 0)
+    scale = np.ones_like(inputs)
+    scale[used] = inputs[used] ** alpha / weights[used] ** (1 - alpha)
+    return _normalised(scale)
+
+
+def _normalised(scale: Float) -> Float:
+    """A scale whose middle is 1, within what FP16 weights bear."""
+    usable = np.maximum(scale, 1e-5)
+    usable = usable / np.exp(np.log(usable).mean())
+    return np.clip(usable, 1e-3, 1e3).astype(np.float32)
+
+
+def _spread(layer: LinearLayer, scale: Float) -> Float:
+    assert layer.producer is not None
+    return layer.producer.spread(scale)
+
+
+class _Trial:
+    """Inputs and a weight small enough to try candidates on, and the output they should have."""
+
+    def __init__(self, inputs: InputSample, weight: Float) -> None:
+        random = np.random.default_rng(0)
+        rows = inputs.rows
+        if len(rows) > _SEARCH_ROWS:
+            largest = np.abs(rows).max(axis=1).argsort()[-4:]  # what clipping would hurt most is always tried
+            rows = rows[np.union1d(largest, random.choice(len(rows), _SEARCH_ROWS - 4, replace=False))]
+        most = max(64, _SEARCH_WEIGHTS // weight.shape[1])
+        if len(weight) > most:
+            weight = weight[np.sort(random.choice(len(weight), most, replace=False))]
+        self.rows = rows  # [rows, in]
+        self.weight = weight  # [out, in]
+        self.largest = inputs.largest
+        self._exact = rows @ weight.T
+        self._row_power = np.maximum((self._exact**2).sum(axis=1), 1e-20)
+
+    def error(self, output: Float) -> float:
+        power = ((output - self._exact) ** 2).sum(axis=1)
+        return float(np.sqrt(max(power.sum() / self._row_power.sum(), (power / self._row_power).mean())))
+
+
+def _w8a8(
+    trial: _Trial, spread: Float, ways: Iterable[str] | None, smoothing: Float | None = None, alpha: float | None = None
+) -> Finding:
+    rows, largest = trial.rows / spread, float((trial.largest / spread).max())
+    integers, scale = per_channel(trial.weight * spread)
+    weight = integers.astype(np.float32) * scale.astype(np.float32)[:, None]
+    best: Finding | None = None
+    for way, clip in _clips(rows, largest, np.linalg.norm(weight, axis=0)):
+        if ways is not None and way not in ways:
+            continue
+        step = np.float32(fp16_at_least(np.float32(clip / 127))[()])
+        quantized = np.clip(np.rint(rows / step), -128, 127) * step
+        error = trial.error(quantized @ weight.T)
+        if best is None or error < best.error:
+            best = Finding(error, 0.0, smoothing, alpha, float(step), way)
+    assert best is not None
+    return best
+
+
+def _clips(rows: Float, largest: float, importance: Float) -> Iterator[tuple[str, float]]:
+    """Candidates for the largest magnitude that INT8 covers."""
+    yield "largest", max(largest, 1e-6)
+    size = np.abs(rows)
+    for percentile in _PERCENTILES:
+        yield f"percentile {percentile}", max(float(np.percentile(size, percentile)), 1e-6)
+    yield "least squares", max(_least_squares_clip(rows, largest, importance), 1e-6)
+
+
+def _least_squares_clip(rows: Float, largest: float, importance: Float) -> float:
+    """The clip of the least squared error of the inputs, each channel weighed by its weights."""
+    values = rows * importance
+    best, least = largest, np.inf
+    for share in np.linspace(1.0, 0.1, 19, dtype=np.float32):
+        step = largest * share / 127
+        error = np.clip(np.rint(rows / step), -128, 127) * step * importance - values
+        if (power := float((error**2).sum())) < least:
+            best, least = float(largest * share), power
+    return best
+
+
+def _blockwise_error(trial: _Trial, spread: Float, bits: int, block: int) -> float:
+    integers, scale = per_block(trial.weight * spread, bits, block)
+    out, into = integers.shape
+    weight = integers.reshape(out, -1, block) * scale.astype(np.float32)[:, :, None]
+    return trial.error((trial.rows / spread) @ weight.reshape(out, into).T)
