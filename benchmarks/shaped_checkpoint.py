@@ -1,6 +1,9 @@
 """A checkpoint of a published PaliGemma's shape with random weights, for measuring export, memory and speed.
 
 python -m benchmarks.shaped_checkpoint paligemma-3b-224 OUT      (or paligemma2-3b-224, ...-448, ...-896)
+    --outliers      a few channels of every layer's input are 20 to 80 times the others, as large language models have them,
+                    and branches add little to the residual stream, as in trained models
+    --layers N      N layers of the decoder and of the vision tower: a slice at full width
 
 Written shard by shard in bfloat16 with numpy alone, in under 3 GB of memory; the tokenizer is one of random words.
 """
@@ -21,7 +24,9 @@ from safetensors.numpy import save_file
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from palijet.export.checkpoint import EMBEDDINGS, expected_tensors
-from palijet.export.config import read_config
+from palijet.export.config import Config, read_config
+from palijet.export.linear_layers import linear_layers
+from palijet.export.smoothing import Smoothing
 
 SHARD_BYTES = 1 << 30
 VOCABULARY = 257216
@@ -51,26 +56,38 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shape", help="paligemma-3b-224, paligemma2-3b-448, ...")
     parser.add_argument("output", type=Path)
+    parser.add_argument("--outliers", action="store_true")
+    parser.add_argument("--layers", type=int)
     options = parser.parse_args()
     family, _, size = options.shape.rpartition("-")
     if family not in TEXT or not size.isdigit():
         parser.error(f"the shape is one of {', '.join(TEXT)}, then -224, -448 or -896")
-    write_checkpoint(family, int(size), options.output)
+    write_checkpoint(family, int(size), options.output, layers=options.layers, outliers=options.outliers)
     return 0
 
 
-def write_checkpoint(family: str, image_size: int, folder: Path) -> None:
-    """Write config, weights and tokenizer into `folder`."""
+def write_checkpoint(
+    family: str, image_size: int, folder: Path, *, layers: int | None = None, outliers: bool = False
+) -> None:
+    """Write config, weights and tokenizer into `folder`; `layers` of each tower, all unless given."""
     folder.mkdir(parents=True, exist_ok=True)
+    depth = {} if layers is None else {"num_hidden_layers": layers}
     config = {
         "model_type": "paligemma",
         "image_token_index": IMAGE_TOKEN,
-        "text_config": TEXT[family],
-        "vision_config": {"model_type": "siglip_vision_model", "image_size": image_size, "vision_use_head": False},
+        "text_config": TEXT[family] | depth,
+        "vision_config": {
+            "model_type": "siglip_vision_model",
+            "image_size": image_size,
+            "vision_use_head": False,
+            **depth,
+        },
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2))
     _write_tokenizer(folder)
     rng = np.random.default_rng(0)
+    shaping = injected_outliers(read_config(folder)) if outliers else Smoothing()
+    branch = (2 * TEXT[family]["num_hidden_layers"]) ** -0.5 if outliers else 1.0  # as GPT-2 is initialised
     shard: dict[str, np.ndarray] = {}
     weight_map: dict[str, str] = {}
     number = 0
@@ -84,11 +101,35 @@ def write_checkpoint(family: str, image_size: int, folder: Path) -> None:
         shard = {}
 
     for name, shape in track(expected_tensors(read_config(folder)).items(), "writing"):
-        shard[_stored_name(name)] = _random(rng, name, shape)
+        tensor = shaping.apply(name, _random(rng, name, shape, branch))
+        shard[_stored_name(name)] = tensor.astype(ml_dtypes.bfloat16)
         if sum(tensor.nbytes for tensor in shard.values()) > SHARD_BYTES:
             flush()
     flush()
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+
+def injected_outliers(config: Config) -> Smoothing:
+    """SmoothQuant's transformation the wrong way round: 0.4 % of the channels of each input become 20 to 80 times larger.
+
+    Share and size are those that Xiao et al. 2023 (arXiv:2211.10438, section 3) and, for what gated units put out, Yang et al.
+    2024 (arXiv:2405.14428) measured in language models; the weights that read them are smaller by as much, as theirs are.
+    """
+    rng = np.random.default_rng(1)
+    shaping = Smoothing()
+    for layer in linear_layers(config).values():
+        if layer.producer is None or layer.part in ("projector", "head"):
+            continue
+        channels = (
+            layer.into
+            if layer.producer.heads is None
+            else layer.into * layer.producer.heads[0] // layer.producer.heads[1]
+        )
+        scale = np.ones(channels, np.float32)
+        chosen = rng.choice(channels, max(4, channels // 250), replace=False)
+        scale[chosen] = 1 / rng.uniform(20, 80, len(chosen))
+        shaping.add(layer, scale)
+    return shaping
 
 
 def _stored_name(name: str) -> str:
@@ -97,11 +138,13 @@ def _stored_name(name: str) -> str:
     return name
 
 
-def _random(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def _random(rng: np.random.Generator, name: str, shape: tuple[int, ...], branch: float) -> np.ndarray:
     if "norm" in name:
         flat = 1.0 if name.startswith("vision") and name.endswith("weight") else 0.0
         return np.full(shape, flat, ml_dtypes.bfloat16)
     scale = 0.02 if name == EMBEDDINGS or len(shape) < 2 else 1 / np.sqrt(np.prod(shape[1:]))
+    if name.endswith(("o_proj.weight", "down_proj.weight", "out_proj.weight", "fc2.weight")):
+        scale *= branch
     out = np.empty(shape, ml_dtypes.bfloat16)
     for start in range(0, shape[0], 4096):
         part = out[start : start + 4096]

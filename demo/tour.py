@@ -29,12 +29,14 @@ PROMPTS = (DETECTION, "caption en", "ocr", "answer en how many parts")
 def tour(output: Path, *, precision: str, threads: int, bundle_only: bool, talk: Console) -> None:
     """Run the demo into folder `output`; files of an earlier run are replaced."""
     from ..export import ExportOptions, export
+    from .calibration import demo_calibration
 
     started = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)
     bundle = output / "bundle"
     with talk.status("exporting the demo checkpoint"):
-        export(CHECKPOINT, bundle, ExportOptions(precision=precision, overwrite=True))
+        calibration = None if precision in ("fp32", "fp16") else demo_calibration()
+        export(CHECKPOINT, bundle, ExportOptions(precision=precision, calibration=calibration, overwrite=True))
     talk.print(f"bundle     {bundle}")
     if bundle_only:
         return

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -20,6 +21,7 @@ from ..runtime.preprocess import read_image
 from ..runtime.source import PICTURES, Folder, VideoFile
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 ENOUGH_FRAMES = 32
 """Below this many the scales still move from set to set."""
@@ -62,12 +64,12 @@ def load_calibration(
     examples = list(_listed(lists, limit, notes) if lists else _asked(source, prompts, limit, notes))
     usable = [example for example in examples if _shows_something(example)]
     if len(usable) < len(examples):
-        dark = next(example for example in examples if not _shows_something(example))
-        notes.append(f"{len(examples) - len(usable)} of {len(examples)} frames are of one colour and were left out, {dark.name} first")
+        blank = [example.name for example in examples if not _shows_something(example)]
+        notes.append(f"{len(blank)} of {len(examples)} frames are of one colour and were left out, {blank[0]} first")
     if not usable:
+        why = "all are of one colour" if examples else notes[0] if notes else "it is empty"
         raise CalibrationError(
-            f"{source} has no frame to calibrate with: {'all are of one colour' if examples else notes[0] if notes else 'it is empty'}; "
-            "give frames as the camera sees them in use"
+            f"{source} has no frame to calibrate with: {why}; give frames as the camera sees them in use"
         )
     frames = len({example.name for example in usable})
     if frames < ENOUGH_FRAMES:
@@ -122,7 +124,8 @@ def _asked(source: Path, prompts: Sequence[str], limit: int, notes: list[str]) -
             yield from _read(path, prompts, None, notes)
         return
     try:
-        with VideoFile(source) as video:
+        video = VideoFile(source)
+        with video:
             every = max(1, video.promised // frames)
             chosen = (frame for frame in video if frame.index % every == 0)
             for _, frame in zip(range(frames), chosen, strict=False):
@@ -143,7 +146,7 @@ def _read(path: Path, prompts: Sequence[str], answer: str | None, notes: list[st
         yield Example(image, prompt, answer, path.name)
 
 
-def _evenly(things: Sequence, count: int) -> list:
+def _evenly(things: Sequence[T], count: int) -> list[T]:
     if len(things) <= count:
         return list(things)
     return [things[i * len(things) // count] for i in range(count)]

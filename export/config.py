@@ -119,6 +119,10 @@ def read_config(folder: Path) -> Config:
         CheckpointError: it is missing, unreadable, not a PaliGemma's, or asks for something PaliGemma has not.
     """
     path = folder / "config.json"
+    if (folder / "manifest.json").exists() and not path.exists():
+        raise CheckpointError(
+            f"{folder} is a bundle, which was exported already; give the checkpoint that it was made from to export it anew"
+        )
     try:
         raw = msgspec.json.decode(path.read_bytes())
     except FileNotFoundError:
@@ -130,6 +134,11 @@ def read_config(folder: Path) -> Config:
     model_type = raw.get("model_type") if isinstance(raw, dict) else None
     if model_type != "paligemma":
         raise CheckpointError(f"{path} describes a {model_type or 'nameless'} model; PaliJet exports PaliGemma 1 and 2")
+    if raw.get("quantization_config"):
+        method = raw["quantization_config"].get("quant_method", "some method")
+        raise CheckpointError(
+            f"{path}: the checkpoint is quantized already ({method}); export the one in bfloat16 or float32 that it was made from"
+        )
     try:
         config = _convert(raw)
     except msgspec.ValidationError as error:

@@ -67,6 +67,7 @@ class ExportOptions:
     calibration: Calibration | None = None  # what int8 needs, and int4 is better for
     block: int = 32  # inputs that share a scale in int8-weight and int4: 32, 64 or 128
     keep_fp16: float = 0.1  # share of the weights that may stay at FP16 where quantization hurts
+    smooth: bool = True  # False shows what int8 and int4 do without smoothing
     opset: int = 17  # the highest that TensorRT 8.6 reads; block-quantized graphs have 21
     overwrite: bool = False  # replace a bundle that is there
     rescale: bool = True  # False shows what FP16 does without the rescaling of `numerics`
@@ -164,6 +165,7 @@ def _calibrate(
         parts,
         block=options.block,
         keep_fp16=options.keep_fp16,
+        smooth=options.smooth,
         write_draft=lambda folder: export(source.path, folder, ExportOptions("int8-weight"), report),
         scratch=staging,
         progress=report,

@@ -17,6 +17,7 @@ from .config import TextConfig
 from .graph import Graph
 from .linear_layers import linear_weight
 
+
 def build_decoder(graph: Graph, checkpoint: Checkpoint, *, show_hidden: bool = False) -> None:
     """Add the whole decoder to an empty graph; with `show_hidden` the stream after each layer is an output: hidden.i [B, T, H]."""
     config = checkpoint.config.text_config

@@ -13,6 +13,7 @@ from .numerics import Numerics
 from .weights import WeightFile
 
 Dim = int | str
+Real = float  # inside Graph, `float` is a method
 
 
 class Graph:
@@ -93,7 +94,7 @@ class Graph:
         self.linear_inputs[name] = x
         return self.scheme(name).product(self, x, name, weight)
 
-    def quantized(self, x: ir.Value, scale: float) -> ir.Value:
+    def quantized(self, x: ir.Value, scale: Real) -> ir.Value:
         """x rounded to INT8 steps of `scale`."""
         step, zero = self.float(scale), self.ints(0, np.int8)
         return self.op.DequantizeLinear(self.op.QuantizeLinear(x, step, zero), step, zero)

@@ -43,7 +43,9 @@ class GraphFiles:
         self._parts = parts
         self._recipe = recipe
         self._folder = folder
-        self._numerics = Numerics.of_quantized("fp32") if parts.is_quantized else Numerics.of(parts.vision, rescale=rescale)
+        self._numerics = (
+            Numerics.of_quantized("fp32") if parts.is_quantized else Numerics.of(parts.vision, rescale=rescale)
+        )
 
     @property
     def residual_scale(self) -> float:

@@ -78,13 +78,18 @@ def judge(
     ort = import_onnxruntime()
     text = checkpoint.config.text_config
     vision = ort.InferenceSession(vision_graph, session_options(0))
-    rows = {i: vision.run(None, {"pixel_values": reference.images[i][None]})[0][0] for i in {s.image for s in reference.sequences}}
+    rows = {
+        i: vision.run(None, {"pixel_values": reference.images[i][None]})[0][0]
+        for i in {s.image for s in reference.sequences}
+    }
     del vision
     session = ort.InferenceSession(decoder_graph, session_options(0))
     names = [output.name for output in session.get_outputs()]
     wanted = [name for name in names if name == "token" or name.startswith("hidden.")]
     nothing = np.zeros((1, 1, text.num_key_value_heads, text.head_dim), np.float32)
-    past = {value.name: nothing for value in session.get_inputs() if value.name.startswith("past_") and "." in value.name}
+    past = {
+        value.name: nothing for value in session.get_inputs() if value.name.startswith("past_") and "." in value.name
+    }
     final_norm = 1.0 + checkpoint.read("text.norm.weight").astype(np.float32)
     tally = _Tally([_Sums() for _ in range(text.num_hidden_layers)])
     for i, sequence in enumerate(reference.sequences):
@@ -109,7 +114,8 @@ def judge(
         for layer, sums in enumerate(tally.layers):
             sums.add(outputs[f"hidden.{layer}"][0] / residual_scale, reference.hidden[layer][i])
         last = outputs[f"hidden.{text.num_hidden_layers - 1}"][0] / residual_scale
-        tally.final.add(_normed(last, final_norm, text.rms_norm_eps), _normed(reference.hidden[-1][i], final_norm, text.rms_norm_eps))
+        expected = reference.hidden[-1][i]
+        tally.final.add(*(_normed(rows, final_norm, text.rms_norm_eps) for rows in (last, expected)))
         tally.tokens += len(reference.tokens[i])
         tally.agreeing += int((outputs["token"] == reference.tokens[i]).sum())
         advance(1)

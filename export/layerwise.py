@@ -115,7 +115,9 @@ class LayerwiseRun:
             return encoder(graph).embed(graph.input("rows", ir.DataType.FLOAT, [1, 3, size, size]))
 
         def layer(i: int) -> Callable[[Graph], ir.Value]:
-            return lambda graph: encoder(graph).layer(self._rows_input(graph, config.hidden_size), f"vision.encoder.layers.{i}")
+            return lambda graph: encoder(graph).layer(
+                self._rows_input(graph, config.hidden_size), f"vision.encoder.layers.{i}"
+            )
 
         yield "vision.embeddings", embed
         for i in range(config.num_hidden_layers):
@@ -192,7 +194,9 @@ class LayerwiseRun:
         for name, value in graph.linear_inputs.items():
             graph.output(f"input.{name}", graph.op.Identity(value), ir.DataType.FLOAT, None)
         ir.save(graph.model("stage", ""), path)
-        return ort.InferenceSession(path, session_options(self._threads)), [self._layers[name] for name in graph.linear_inputs]
+        return ort.InferenceSession(path, session_options(self._threads)), [
+            self._layers[name] for name in graph.linear_inputs
+        ]
 
 
 def import_onnxruntime() -> Any:
@@ -204,7 +208,9 @@ def import_onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise EngineError("calibration runs the model through onnxruntime, which is not installed: pip install onnxruntime") from None
+        raise EngineError(
+            "calibration runs the model through onnxruntime, which is not installed: pip install onnxruntime"
+        ) from None
     return onnxruntime
 
 

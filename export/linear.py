@@ -120,11 +120,9 @@ class W8A8Linear:
         file = graph.weight_file
         tensor = file.once(f"{name}.weight", ir.DataType.INT8, (into, out), integers)
         # Constants of the graph's own type, with zero points: TensorRT 8.6 takes no cast and no default here.
-        stored = {
-            dtype: file.once(f"{name}.scale", dtype, (out,), lambda dtype=dtype: [scales.astype(dtype.numpy())])
-            for dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
-        }
-        scale = graph.external(stored[graph.numerics.element_type])
+        wide = file.once(f"{name}.scale", ir.DataType.FLOAT, (out,), lambda: [scales.astype(np.float32)])
+        half = file.once(f"{name}.scale", ir.DataType.FLOAT16, (out,), lambda: [scales])
+        scale = graph.external(half if graph.numerics.is_fp16 else wide)
         zeros = file.once(f"{name}.zero_point", ir.DataType.INT8, (out,), lambda: [np.zeros(out, np.int8)])
         dequantized = graph.op.DequantizeLinear(graph.external(tensor), scale, graph.external(zeros), axis=1)
         return graph.op.MatMul(graph.quantized(x, self.input_scale), dequantized)

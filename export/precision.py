@@ -1,9 +1,9 @@
 """The precisions a bundle can have, and the one that each part of the model is given.
 
-    fp32, fp16     weights and arithmetic in floating point
-    int8           W8A8: weights and activations in INT8, for TensorRT's and onnxruntime's integer kernels
-    int8-weight    weights in INT8, in blocks; arithmetic in floating point (onnxruntime; TensorRT has no such kernels)
-    int4           weights in INT4, in blocks; arithmetic in floating point (onnxruntime, TensorRT >= 10)
+fp32, fp16     weights and arithmetic in floating point
+int8           W8A8: weights and activations in INT8, for TensorRT's and onnxruntime's integer kernels
+int8-weight    weights in INT8, in blocks; arithmetic in floating point (onnxruntime; TensorRT has no such kernels)
+int4           weights in INT4, in blocks; arithmetic in floating point (onnxruntime, TensorRT >= 10)
 """
 
 from __future__ import annotations
@@ -37,9 +37,13 @@ class PartPrecisions:
         chosen = {part: overrides.get(part) or precision for part in PARTS}
         for part, given in chosen.items():
             if given not in PRECISIONS:
-                raise BundleError(f"precision {given} of the {part} is not known; choose one of {', '.join(PRECISIONS)}")
+                raise BundleError(
+                    f"precision {given} of the {part} is not known; choose one of {', '.join(PRECISIONS)}"
+                )
         if "fp32" in chosen.values() and set(chosen.values()) != {"fp32"}:
-            raise BundleError("fp32 is for a whole bundle; give the parts that matter fp16, which computes them as exactly as a Jetson can")
+            raise BundleError(
+                "fp32 is for a whole bundle; give the parts that matter fp16, as exact as a Jetson computes"
+            )
         return PartPrecisions(**chosen)
 
     def of(self, part: str) -> str:

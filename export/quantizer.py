@@ -38,6 +38,7 @@ def calibrate(
     *,
     block: int,
     keep_fp16: float,
+    smooth: bool,
     write_draft: Callable[[Path], Bundle],
     scratch: Path,
     progress: Progress,
@@ -63,7 +64,7 @@ def calibrate(
         progress("calibrating", done, total)
 
     run = LayerwiseRun(checkpoint, images, sequences, sampled, advance)
-    recipe = calibrated_recipe(checkpoint, parts, block, keep_fp16, run)
+    recipe = calibrated_recipe(checkpoint, parts, block, run, keep_fp16=keep_fp16, smooth=smooth)
     held_out = list(range(len(calibration.examples), len(examples)))
     return Calibrated(recipe, Reference.of(run, held_out))
 
@@ -80,7 +81,9 @@ def _with_answers(
         for i, example in enumerate(examples):
             known = example.answer
             answers.append(
-                known if known is not None else model.predict(example.image, example.prompt, max_tokens=_ANSWER_TOKENS).text
+                known
+                if known is not None
+                else model.predict(example.image, example.prompt, max_tokens=_ANSWER_TOKENS).text
             )
             progress("answering", i + 1, len(examples))
     return answered(examples, answers)

@@ -58,12 +58,20 @@ def plain_recipe(checkpoint: Checkpoint, parts: PartPrecisions, block: int) -> R
 
 
 def calibrated_recipe(
-    checkpoint: Checkpoint, parts: PartPrecisions, block: int, keep_fp16: float, stages: Iterable[Stage]
+    checkpoint: Checkpoint,
+    parts: PartPrecisions,
+    block: int,
+    stages: Iterable[Stage],
+    *,
+    keep_fp16: float,
+    smooth: bool = True,
 ) -> Recipe:
     """A recipe found by measurement on the inputs of the stages; `keep_fp16`: the share of weights that may stay at FP16."""
-    choices = [
-        _choose(checkpoint, layer, parts.of(layer.part), block, inputs) for stage in stages for layer, inputs in stage.inputs
-    ]
+    choices = []
+    for stage in stages:
+        for layer, inputs in stage.inputs:
+            layer = layer if smooth else replace(layer, producer=None)
+            choices.append(_choose(checkpoint, layer, parts.of(layer.part), block, inputs))
     return _recipe(_keep_worst(choices, keep_fp16))
 
 

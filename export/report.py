@@ -12,7 +12,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; 
 h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; }
 table { border-collapse: collapse; width: 100%; } td, th { padding: .15em .6em; text-align: left; white-space: nowrap; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
-.bar { background: #4a7; height: .8em; min-width: 1px; } .bar.low { background: #c63; } .bar.plain { background: #bbb; height: .3em; }
+.bar { background: #4a7; height: .8em; min-width: 1px; }
+.bar.low { background: #c63; } .bar.plain { background: #bbb; height: .3em; }
 td.plot { width: 40%; } .warning { background: #fff3d6; padding: .4em .8em; } .quiet { color: #777; }
 """
 _TOP_DB = 60.0

@@ -38,7 +38,7 @@ class Smoothing:
         assert layer.producer is not None
         for name in layer.producer.rows:
             scaling = self._tensors.setdefault(name, _Scaling())
-            scaling.rows, scaling.offset = 1 / scale, layer.producer.offset
+            scaling.rows, scaling.offset = np.float32(1) / scale, layer.producer.offset
         for name in layer.tensors:
             self._tensors.setdefault(name, _Scaling()).columns = layer.producer.spread(scale)
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -31,6 +31,7 @@ BundleArgument = Annotated[Path, typer.Argument(help="Folder that `palijet expor
 ThreadsOption = Annotated[int, typer.Option(help="Inference threads; 0: one per physical core.", min=0)]
 BackendOption = Annotated[str, typer.Option(help="auto, tensorrt, cuda or cpu.")]
 MaxTokensOption = Annotated[int | None, typer.Option(help="Longest answer, in tokens.", show_default="128")]
+PartPrecisionOption = Annotated[str | None, typer.Option(help="Of this part, where it is another.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
@@ -79,22 +80,63 @@ def options(
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a PaliGemma checkpoint.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", show_default=False)],
-    precision: Annotated[str, typer.Option(help="fp32 or fp16.")] = "fp16",
+    precision: Annotated[str, typer.Option(help="fp32, fp16, int8, int8-weight or int4.")] = "fp16",
+    vision_precision: PartPrecisionOption = None,
+    projector_precision: PartPrecisionOption = None,
+    decoder_precision: PartPrecisionOption = None,
+    head_precision: PartPrecisionOption = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            help="Frames of the camera in use: a folder, a video, or a .jsonl of image, prefix and suffix. int8 needs them.",
+            show_default=False,
+        ),
+    ] = None,
+    calibrate_prompt: Annotated[
+        list[str] | None, typer.Option(help="What is asked about these frames; may be given several times.")
+    ] = None,
+    calibrate_samples: Annotated[int, typer.Option(help="At most so many frames and prompts.", min=2)] = 64,
+    block: Annotated[int, typer.Option(help="Inputs that share a scale at int8-weight and int4: 32, 64 or 128.")] = 32,
+    keep_fp16: Annotated[
+        float, typer.Option(help="Share of the weights that may stay at FP16 where quantization hurts.", min=0, max=1)
+    ] = 0.1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Turn a PaliGemma checkpoint into a bundle."""
-    from .export import ExportOptions
+    from .export import ExportOptions, load_calibration
     from .export import export as export_checkpoint
 
+    calibration = None
+    if calibrate is not None:
+        calibration = load_calibration(calibrate, calibrate_prompt or (), limit=calibrate_samples)
+    options = ExportOptions(
+        precision=precision,
+        vision_precision=vision_precision,
+        projector_precision=projector_precision,
+        decoder_precision=decoder_precision,
+        head_precision=head_precision,
+        calibration=calibration,
+        block=block,
+        keep_fp16=keep_fp16,
+        overwrite=overwrite,
+    )
     with _progress_bar() as bar:
         task = bar.add_task("reading", total=None)
         bundle = export_checkpoint(
             checkpoint,
             output,
-            ExportOptions(precision=precision, overwrite=overwrite),
+            options,
             lambda part, done, total: bar.update(task, description=part, completed=done, total=total),
         )
     talk.print(f"{output}: {_readable(bundle.total_bytes)} at {precision}")
+    quality = bundle.manifest.quality
+    if quality is None:
+        return
+    if quality.agreement is not None:
+        talk.print(f"{quality.agreement:.1%} of {quality.tokens} tokens on held-out frames are those of FP32")
+    for warning in quality.warnings:
+        talk.print(Text.assemble(("warning: ", "bold yellow"), warning), soft_wrap=True)
+    talk.print(f"report: {output / 'report.html'}")
 
 
 @app.command()
@@ -197,7 +239,7 @@ def bench(
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for what the demo makes.")] = Path("out/demo"),
-    precision: Annotated[str, typer.Option(help="fp32 or fp16.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, fp16, int8, int8-weight or int4.")] = "fp32",
     threads: ThreadsOption = 0,
     bundle_only: Annotated[bool, typer.Option("--bundle-only", help="Export the checkpoint and stop.")] = False,
 ) -> None:
@@ -215,7 +257,7 @@ def _progress_bar() -> Progress:
     return Progress(
         TextColumn("{task.description:10}"),
         BarColumn(),
-        DownloadColumn(),
+        TaskProgressColumn(),
         TimeRemainingColumn(),
         console=talk,
         transient=True,

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from .bundle import DECODER_GRAPH, EMBEDDINGS, TOKENIZER, VISION_GRAPH, Bundle
+from .bundle import DECODER_GRAPH, EMBEDDINGS, TOKENIZER, VISION_GRAPH, Bundle, Manifest
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ def summarize(bundle: Bundle) -> Summary:
     """Sum up an opened bundle; reads nothing but its manifest."""
     manifest = bundle.manifest
     vision, decoder, table = manifest.vision, manifest.decoder, manifest.embeddings
+    precisions = manifest.precisions
     sizes = {name: spec.bytes for name, spec in manifest.files.items()}
 
     def weight(graph: str) -> int:
@@ -51,7 +52,7 @@ def summarize(bundle: Bundle) -> Summary:
             VISION_GRAPH,
             f"[B, 3, {side}, {side}] -> [B, {vision.rows}, {decoder.hidden}]; {vision.layers} layers of {vision.hidden}, "
             f"{vision.heads} heads, patches of {vision.patch_size}",
-            manifest.precisions.vision,
+            _joined(precisions.vision, precisions.projector),
             weight(VISION_GRAPH),
         ),
         Part(
@@ -59,7 +60,7 @@ def summarize(bundle: Bundle) -> Summary:
             f"{decoder.layers} layers of {decoder.hidden}, {decoder.heads} heads sharing {decoder.kv_heads} key-value "
             f"heads of {decoder.head_dim}, vocabulary {decoder.vocab}"
             + (f", sliding window {decoder.sliding_window}" if decoder.sliding_window else ""),
-            manifest.precisions.decoder,
+            _joined(precisions.decoder, precisions.head),
             weight(DECODER_GRAPH),
         ),
         Part(EMBEDDINGS, f"[{table.rows}, {table.width}], mapped", table.dtype, sizes[EMBEDDINGS]),
@@ -70,7 +71,7 @@ def summarize(bundle: Bundle) -> Summary:
             sizes[TOKENIZER],
         ),
     )
-    element = 2 if manifest.precisions.decoder == "fp16" else 4
+    element = 2 if precisions.decoder == "fp16" and precisions.head == "fp16" else 4
     row = 2 * decoder.layers * decoder.kv_heads * decoder.head_dim * element
     return Summary(
         parts=parts,
@@ -84,9 +85,33 @@ def summarize(bundle: Bundle) -> Summary:
             "on disk": readable_bytes(bundle.total_bytes),
             "made from": f"{manifest.made_by.checkpoint}, {manifest.made_by.created}",
             "made by": ", ".join(f"{tool} {version}" for tool, version in manifest.made_by.tools.items()),
+            **_quality(manifest),
         },
         manifest=msgspec.to_builtins(manifest),
     )
+
+
+def _joined(*precisions: str) -> str:
+    """The precisions of a graph's two parts: "int8", or "int8 + fp16"."""
+    return " + ".join(dict.fromkeys(precisions))
+
+
+def _quality(manifest: Manifest) -> dict[str, str]:
+    quality = manifest.quality
+    if quality is None:
+        return {}
+    lines = {"calibrated with": manifest.made_by.calibration or "nothing"}
+    if quality.agreement is not None:
+        lines["tokens as FP32's"] = (
+            f"{quality.agreement:.2%} of {quality.tokens}, on {quality.examples} held-out examples"
+        )
+        lines["final hidden state"] = f"{quality.final_error:.4f} relative error"
+    measured = [layer for layer in quality.layers if layer.snr_db is not None]
+    if measured:
+        worst = min(measured, key=lambda layer: layer.snr_db or 0.0)
+        lines["worst layer"] = f"{worst.name}, {worst.snr_db} dB" + (", so kept at FP16" if worst.kept else "")
+    lines["kept at FP16"] = ", ".join(layer.name for layer in quality.layers if layer.kept) or "none"
+    return lines
 
 
 def readable_bytes(count: float) -> str:
