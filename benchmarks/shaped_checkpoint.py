@@ -30,7 +30,6 @@ from palijet.export.smoothing import Smoothing
 
 SHARD_BYTES = 1 << 30
 VOCABULARY = 257216
-IMAGE_TOKEN = 257152
 
 TEXT: dict[str, dict[str, Any]] = {
     "paligemma-3b": {
@@ -67,15 +66,22 @@ def main() -> int:
 
 
 def write_checkpoint(
-    family: str, image_size: int, folder: Path, *, layers: int | None = None, outliers: bool = False
+    family: str,
+    image_size: int,
+    folder: Path,
+    *,
+    layers: int | None = None,
+    outliers: bool = False,
+    vocabulary: int = VOCABULARY,
 ) -> None:
     """Write config, weights and tokenizer into `folder`; `layers` of each tower, all unless given."""
+    image_token = vocabulary - 64  # where PaliGemma has it
     folder.mkdir(parents=True, exist_ok=True)
     depth = {} if layers is None else {"num_hidden_layers": layers}
     config = {
         "model_type": "paligemma",
-        "image_token_index": IMAGE_TOKEN,
-        "text_config": TEXT[family] | depth,
+        "image_token_index": image_token,
+        "text_config": TEXT[family] | depth | {"vocab_size": vocabulary},
         "vision_config": {
             "model_type": "siglip_vision_model",
             "image_size": image_size,
@@ -84,7 +90,7 @@ def write_checkpoint(
         },
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2))
-    _write_tokenizer(folder)
+    _write_tokenizer(folder, image_token)
     rng = np.random.default_rng(0)
     shaping = injected_outliers(read_config(folder)) if outliers else Smoothing()
     branch = (2 * TEXT[family]["num_hidden_layers"]) ** -0.5 if outliers else 1.0  # as GPT-2 is initialised
@@ -152,13 +158,13 @@ def _random(rng: np.random.Generator, name: str, shape: tuple[int, ...], branch:
     return out
 
 
-def _write_tokenizer(folder: Path) -> None:
+def _write_tokenizer(folder: Path, image_token: int) -> None:
     special = ["<pad>", "<eos>", "<bos>", "<unk>"]
-    words = [*special, *(f"word{i}" for i in range(IMAGE_TOKEN - len(special)))]
-    vocabulary = {word: i for i, word in enumerate([*words[:IMAGE_TOKEN], "<image>"])}
+    words = [*special, *(f"word{i}" for i in range(image_token - len(special)))]
+    vocabulary = {word: i for i, word in enumerate([*words[:image_token], "<image>"])}
     places = [f"<loc{i:04}>" for i in range(1024)] + [f"<seg{i:03}>" for i in range(128)]
-    for i, place in enumerate(places):  # where PaliGemma has them: right below 257152
-        old = IMAGE_TOKEN - len(places) + i
+    for i, place in enumerate(places):  # where PaliGemma has them: right below <image>
+        old = image_token - len(places) + i
         del vocabulary[words[old]]
         vocabulary[place] = old
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))

@@ -58,7 +58,7 @@ def search_w8a8(layer: LinearLayer, inputs: InputSample, weight: Float) -> Findi
 def search_blockwise(layer: LinearLayer, inputs: InputSample, weight: Float, bits: int, block: int) -> Finding:
     """The best scaling in AWQ's manner (Lin et al. 2023, arXiv:2306.00978) for weights in blocks."""
     trial = _Trial(inputs, weight)
-    plain = best = Finding(_blockwise_error(trial, np.ones(layer.into, np.float32), bits, block), 0.0, None, None)
+    plain = best = Finding(_blockwise_error(trial, np.ones(weight.shape[1], np.float32), bits, block), 0.0, None, None)
     size = np.abs(trial.rows).mean(axis=0)
     producer = layer.producer if bits == 4 else None
     for power in _AWQ_POWERS if producer else ():

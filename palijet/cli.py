@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from .runtime.engines import PLANS
 from .runtime.errors import PaliJetError
 
 app = typer.Typer(
@@ -137,6 +138,60 @@ def export(
     for warning in quality.warnings:
         talk.print(Text.assemble(("warning: ", "bold yellow"), warning), soft_wrap=True)
     talk.print(f"report: {output / 'report.html'}")
+
+
+@app.command()
+def build(
+    bundle: BundleArgument,
+    max_batch: Annotated[int, typer.Option(help="Prompts decoded together, at most.", min=1)] = 4,
+    max_rows: Annotated[
+        int | None, typer.Option(help="Rows of image, prompt and answer, at most.", show_default="the image's and 512")
+    ] = None,
+    workspace_gb: Annotated[float, typer.Option(help="Scratch memory of the fastest kernels, in GB.", min=0.01)] = 1.0,
+    tensorrt: Annotated[str, typer.Option(help="auto, tensorrt or rtx (TensorRT-RTX).")] = "auto",
+    compute_capability: Annotated[
+        str | None, typer.Option(help="Build for another GPU than this machine's: 8.9.", show_default=False)
+    ] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build engines that are there once more.")] = False,
+    ignore_memory: Annotated[bool, typer.Option("--ignore-memory", help="Build although memory looks too small.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Run each engine beside onnxruntime and print the differences (needs pycuda).")
+    ] = False,
+) -> None:
+    """Build TensorRT engines of a bundle, on the device that will run them."""
+    from .export.engine_builder import BuildOptions, ShapeLimits
+    from .export.engine_builder import build as build_engines
+    from .runtime.bundle import open_bundle
+
+    opened = open_bundle(bundle)
+    options = BuildOptions(
+        tensorrt=tensorrt,
+        limits=ShapeLimits(max_batch=max_batch, max_rows=max_rows),
+        workspace_bytes=int(workspace_gb * 1e9),
+        compute_capability=compute_capability,
+        rebuild=rebuild,
+        ignore_memory=ignore_memory,
+    )
+    with _progress_bar() as bar:
+        task = bar.add_task("looking", total=None)
+        folder, built = build_engines(
+            opened,
+            options,
+            lambda part, done, total: bar.update(task, description=part, completed=done, total=total or None),
+        )
+    table = Table("engine", "size", "seconds", "matrix products", title=f"{built.key.tensorrt}, sm {built.key.compute_capability}")
+    for part, plan in PLANS.items():
+        products = ", ".join(f"{count} {kind}" for kind, count in built.layers[part].items() if kind.endswith("matmul"))
+        table.add_row(part, _readable(built.plans[plan].bytes), str(built.seconds[part]), products)
+    _print_table(table)
+    talk.print(f"engines: {folder}")
+    if verify:
+        from .export.engine_verifier import verify as verify_engines
+
+        differences = Table("engine", "output", "largest difference", "relative to the largest value")
+        for difference in verify_engines(opened, folder, built, tensorrt):
+            differences.add_row(difference.engine, difference.output, f"{difference.largest:.3g}", f"{difference.relative:.3g}")
+        _print_table(differences)
 
 
 @app.command()

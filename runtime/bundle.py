@@ -190,10 +190,7 @@ def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
     """
     folder = Path(path)
     manifest = read_manifest(folder)
-    for name, spec in manifest.files.items():
-        _check_size(folder, name, spec)
-    if verify:
-        _check_contents(folder, manifest)
+    check_files(folder, manifest.files, mend="export again or copy the bundle once more", contents=verify)
     return Bundle(folder, manifest)
 
 
@@ -245,26 +242,36 @@ class _ContractOnly(msgspec.Struct):
     contract: int
 
 
-def _check_size(folder: Path, name: str, spec: FileSpec) -> None:
+def check_files(folder: Path, files: dict[str, FileSpec], *, mend: str, contents: bool = True) -> None:
+    """Check that files are what they were when they were written: their sizes, and with `contents` their sha256.
+
+    A file that was verified before on this machine (same inode, size and modification time) is not read again.
+
+    Raises:
+        BundleError: one is missing, cut or altered; `mend` is what to do about it.
+    """
+    for name, spec in files.items():
+        _check_size(folder, name, spec, mend)
+    if contents:
+        _check_contents(folder, files, mend)
+
+
+def _check_size(folder: Path, name: str, spec: FileSpec, mend: str) -> None:
     try:
         found = (folder / name).stat().st_size
     except OSError:
-        raise BundleError(
-            f"{folder} lacks {name}, which its manifest lists; copy the bundle once more or export again"
-        ) from None
+        raise BundleError(f"{folder} lacks {name}, which its manifest lists; {mend}") from None
     if found != spec.bytes:
         difference = abs(found - spec.bytes)
         word = "short of" if found < spec.bytes else "longer than"
-        raise BundleError(
-            f"{folder / name} is {difference} bytes {word} its manifest; export again or copy the bundle once more"
-        )
+        raise BundleError(f"{folder / name} is {difference} bytes {word} its manifest; {mend}")
 
 
-def _check_contents(folder: Path, manifest: Manifest) -> None:
+def _check_contents(folder: Path, files: dict[str, FileSpec], mend: str) -> None:
     verified = _read_stamps()
     pending = {
         name: _stamp(folder / name, spec)
-        for name, spec in manifest.files.items()
+        for name, spec in files.items()
         if _stamp(folder / name, spec) not in verified
     }
     if not pending:
@@ -272,11 +279,8 @@ def _check_contents(folder: Path, manifest: Manifest) -> None:
     with ThreadPoolExecutor(max_workers=min(len(pending), os.cpu_count() or 1)) as pool:
         digests = dict(zip(pending, pool.map(lambda name: sha256_of(folder / name), pending), strict=True))
     for name, digest in digests.items():
-        if digest != manifest.files[name].sha256:
-            raise BundleError(
-                f"{folder / name} was altered: its sha256 is not the manifest's; "
-                "export again or copy the bundle once more"
-            )
+        if digest != files[name].sha256:
+            raise BundleError(f"{folder / name} was altered: its sha256 is not the manifest's; {mend}")
     _write_stamps(verified | set(pending.values()))
 
 
