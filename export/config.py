@@ -99,7 +99,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return "paligemma2" if self.text_config.is_gemma2 else "paligemma"
 
 
-_GEMMA2_DEFAULTS = {
+GEMMA2_DEFAULTS: dict[str, Any] = {
     "hidden_size": 2304,
     "intermediate_size": 9216,
     "num_hidden_layers": 26,
@@ -151,7 +151,7 @@ def _convert(raw: dict[str, Any]) -> Config:
     # An explicit null means the default, as it does in transformers.
     text = {key: value for key, value in (raw.get("text_config") or {}).items() if value is not None}
     if text.get("model_type") == "gemma2":
-        text = {**_GEMMA2_DEFAULTS, **text}
+        text = {**GEMMA2_DEFAULTS, **text}
         if (raw.get("text_config") or {}).get("sliding_window", 0) is None:
             text["sliding_window"] = None
     else:  # Gemma has none of these

@@ -62,7 +62,9 @@ class BuildOptions:
     ignore_memory: bool = False  # build although memory looks too small
 
 
-def build(bundle: Bundle, options: BuildOptions | None = None, progress: Progress | None = None) -> tuple[Path, EngineSet]:
+def build(
+    bundle: Bundle, options: BuildOptions | None = None, progress: Progress | None = None
+) -> tuple[Path, EngineSet]:
     """Build the engines of a bundle for the TensorRT and the GPU of this machine; those that are there already are kept.
 
     Interrupted or failing, it leaves the bundle as it was.
@@ -93,7 +95,9 @@ def build(bundle: Bundle, options: BuildOptions | None = None, progress: Progres
         plans, layers, seconds = {}, {}, {}
         for part in PLANS:
             started = time.monotonic()
-            layers[part] = _build_one(trt, graphs[part], key.profiles[part], bundle, options, staging / PLANS[part], part, report)
+            layers[part] = _build_one(
+                trt, graphs[part], key.profiles[part], bundle, options, staging / PLANS[part], part, report
+            )
             seconds[part] = round(time.monotonic() - started, 1)
             plans[PLANS[part]] = _spec(staging / PLANS[part])
         built = EngineSet(

@@ -54,7 +54,9 @@ def _decoder(manifest: Manifest, limits: ShapeLimits) -> tuple[ProfileSpec, ...]
         # An empty cache is one row that past_length says is none: TensorRT is not known to take dimensions of 0.
         _profile("prefill", manifest, limits, new=(2, image + 16, rows), past=(1, 1, 1), wanted=(1, 1, drafts * 8)),
         _profile("decode", manifest, limits, new=(1, 1, 1), past=cached, wanted=(1, 1, 1)),
-        _profile("verify", manifest, limits, new=(2, min(8, drafts), drafts), past=cached, wanted=(1, min(8, drafts), drafts)),
+        _profile(
+            "verify", manifest, limits, new=(2, min(8, drafts), drafts), past=cached, wanted=(1, min(8, drafts), drafts)
+        ),
     )
 
 
@@ -72,9 +74,7 @@ def _profile(
     batch = (1, 1, limits.max_batch)
 
     def ranged(*dims: int | tuple[int, int, int]) -> Range:
-        least, usual, most = (
-            tuple(dim if isinstance(dim, int) else dim[which] for dim in dims) for which in range(3)
-        )
+        least, usual, most = (tuple(dim if isinstance(dim, int) else dim[which] for dim in dims) for which in range(3))
         return least, usual, most
 
     shapes = {

@@ -105,7 +105,9 @@ class _CudaPlan:
         try:
             import pycuda.driver as cuda
         except ImportError:
-            raise EngineError("--verify runs engines through pycuda, which is not installed: pip install pycuda") from None
+            raise EngineError(
+                "--verify runs engines through pycuda, which is not installed: pip install pycuda"
+            ) from None
         try:
             cuda.init()
             self._context = cuda.Device(0).make_context()
@@ -118,7 +120,9 @@ class _CudaPlan:
         self._engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
         if self._engine is None:
             self._context.pop()
-            raise EngineError(f"{plan} is not taken by {trt.name}: {self._log[-1] if self._log else 'it does not say why'}")
+            raise EngineError(
+                f"{plan} is not taken by {trt.name}: {self._log[-1] if self._log else 'it does not say why'}"
+            )
         self._module = module
 
     def __enter__(self) -> _CudaPlan:
@@ -144,11 +148,15 @@ class _CudaPlan:
             name = self._engine.get_tensor_name(i)
             if name in inputs:
                 continue
-            host = np.empty(tuple(context.get_tensor_shape(name)), self._module.nptype(self._engine.get_tensor_dtype(name)))
+            host = np.empty(
+                tuple(context.get_tensor_shape(name)), self._module.nptype(self._engine.get_tensor_dtype(name))
+            )
             outputs[name] = (cuda.mem_alloc(max(host.nbytes, 1)), host)
             context.set_tensor_address(name, int(outputs[name][0]))
         if not context.execute_async_v3(stream.handle):
-            raise EngineError(f"TensorRT did not run the engine: {self._log[-1] if self._log else 'it does not say why'}")
+            raise EngineError(
+                f"TensorRT did not run the engine: {self._log[-1] if self._log else 'it does not say why'}"
+            )
         stream.synchronize()
         for device, host in outputs.values():
             cuda.memcpy_dtoh(host, device)

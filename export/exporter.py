@@ -40,6 +40,7 @@ from .graph_files import GraphFiles
 from .judge import judge
 from .linear_layers import linear_layers
 from .numerics import Numerics
+from .open_checkpoint import open_checkpoint
 from .precision import BLOCKWISE, PRECISIONS, PartPrecisions
 from .quantizer import Calibrated, calibrate
 from .recipe import Recipe, plain_recipe
@@ -64,6 +65,7 @@ class ExportOptions:
     projector_precision: str | None = None
     decoder_precision: str | None = None
     head_precision: str | None = None
+    adapters: tuple[Path, ...] = ()  # folders of PEFT's, merged one after the other
     calibration: Calibration | None = None  # what int8 needs, and int4 is better for
     block: int = 32  # inputs that share a scale in int8-weight and int4: 32, 64 or 128
     keep_fp16: float = 0.1  # share of the weights that may stay at FP16 where quantization hurts
@@ -116,11 +118,15 @@ def export(
         BundleError: the output exists, cannot be written, or the disk is full.
     """
     options = options or ExportOptions()
-    report = progress or (lambda part, done, total: None)
+    options.parts()  # what is wrong with the options is said before a checkpoint is read
+    source = open_checkpoint(Path(checkpoint), options.adapters)
+    return _export(source, Path(output), options, progress or (lambda part, done, total: None))
+
+
+def _export(source: Checkpoint, output: Path, options: ExportOptions, report: Progress) -> Bundle:
     parts = options.parts()
-    source = Checkpoint(Path(checkpoint))
     tokens = read_token_ids(source)
-    target = Path(output).absolute()
+    target = output.absolute()
     _check_target(target, source, options)
     size = _estimate_bytes(source, parts, options.block)
     with staging_folder(target, size, source.path) as staging:
@@ -166,7 +172,7 @@ def _calibrate(
         block=options.block,
         keep_fp16=options.keep_fp16,
         smooth=options.smooth,
-        write_draft=lambda folder: export(source.path, folder, ExportOptions("int8-weight"), report),
+        write_draft=lambda folder: _export(source, folder, ExportOptions("int8-weight"), report),
         scratch=staging,
         progress=report,
     )
@@ -243,6 +249,7 @@ def _manifest(
         files=files,
         made_by=Provenance(
             checkpoint=source.path.resolve().name,
+            adapters=tuple(folder.resolve().name for folder in options.adapters),
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             tools={package: version(package) for package in ("palijet", "onnx", "onnx-ir", "safetensors")},
             calibration=options.calibration.source if options.calibration and parts.is_quantized else None,

@@ -26,6 +26,7 @@ _AWQ_POWERS = (0.25, 0.5, 0.75)
 _CLIPPINGS = ("largest", "percentile 99.999", "percentile 99.99", "percentile 99.9", "least squares")
 _SEARCH_ROWS = 192
 _SEARCH_WEIGHTS = 1 << 23  # more output channels than make so many are sampled
+_SEARCH_BLOCK_WEIGHTS = 1 << 21  # likewise, where the rounding of each block is a search of its own
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def search_w8a8(layer: LinearLayer, inputs: InputSample, weight: Float) -> Findi
 
 def search_blockwise(layer: LinearLayer, inputs: InputSample, weight: Float, bits: int, block: int) -> Finding:
     """The best scaling in AWQ's manner (Lin et al. 2023, arXiv:2306.00978) for weights in blocks."""
-    trial = _Trial(inputs, weight)
+    trial = _Trial(inputs, weight, _SEARCH_BLOCK_WEIGHTS)
     plain = best = Finding(_blockwise_error(trial, np.ones(weight.shape[1], np.float32), bits, block), 0.0, None, None)
     size = np.abs(trial.rows).mean(axis=0)
     producer = layer.producer if bits == 4 else None
@@ -94,13 +95,13 @@ def _spread(layer: LinearLayer, scale: Float) -> Float:
 class _Trial:
     """Inputs and a weight small enough to try candidates on, and the output they should have."""
 
-    def __init__(self, inputs: InputSample, weight: Float) -> None:
+    def __init__(self, inputs: InputSample, weight: Float, most_weights: int = _SEARCH_WEIGHTS) -> None:
         random = np.random.default_rng(0)
         rows = inputs.rows
         if len(rows) > _SEARCH_ROWS:
             largest = np.abs(rows).max(axis=1).argsort()[-4:]  # what clipping would hurt most is always tried
             rows = rows[np.union1d(largest, random.choice(len(rows), _SEARCH_ROWS - 4, replace=False))]
-        most = max(64, _SEARCH_WEIGHTS // weight.shape[1])
+        most = max(64, most_weights // weight.shape[1])
         if len(weight) > most:
             weight = weight[np.sort(random.choice(len(weight), most, replace=False))]
         self.rows = rows  # [rows, in]

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checkpoint import Checkpoint
-from .config import Config
 from .linear_layers import LinearLayer
 
 Scale = NDArray[np.float32]
@@ -42,14 +41,15 @@ class Smoothing:
         for name in layer.tensors:
             self._tensors.setdefault(name, _Scaling()).columns = layer.producer.spread(scale)
 
-    def apply(self, name: str, tensor: np.ndarray) -> np.ndarray:
-        """A checkpoint's tensor as the smoothed model has it: float32 where it is scaled."""
+    def apply(self, name: str, tensor: np.ndarray, start: int = 0) -> np.ndarray:
+        """Rows of a checkpoint's tensor, from `start` on, as the smoothed model has them: float32 where they are scaled."""
         scaling = self._tensors.get(name)
         if scaling is None:
             return tensor
         scaled = tensor.astype(np.float32)
         if scaling.rows is not None:
-            rows = scaling.rows if tensor.ndim == 1 else scaling.rows[:, None]
+            rows = scaling.rows[start : start + len(tensor)]
+            rows = rows if tensor.ndim == 1 else rows[:, None]
             scaled = (scaled + np.float32(scaling.offset)) * rows - np.float32(scaling.offset)
         if scaling.columns is not None:
             scaled *= scaling.columns
@@ -62,17 +62,13 @@ class Smoothing:
 class SmoothedCheckpoint(Checkpoint):
     """A checkpoint through a smoothing."""
 
-    def __init__(self, checkpoint: Checkpoint, smoothing: Smoothing) -> None:  # opens nothing anew
+    def __init__(self, checkpoint: Checkpoint, smoothing: Smoothing) -> None:
+        self.path, self.config = checkpoint.path, checkpoint.config
         self._checkpoint = checkpoint
         self._smoothing = smoothing
-        self.path = checkpoint.path
-        self.config: Config = checkpoint.config
 
-    def read(self, name: str) -> np.ndarray:
-        return self._smoothing.apply(name, self._checkpoint.read(name))
-
-    def read_rows(self, name: str, start: int, stop: int) -> np.ndarray:
-        return self._checkpoint.read_rows(name, start, stop)
+    def read_rows(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        return self._smoothing.apply(name, self._checkpoint.read_rows(name, start, stop), start)
 
     def dtype(self, name: str) -> str:
         return self._checkpoint.dtype(name)

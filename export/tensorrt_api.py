@@ -179,7 +179,7 @@ class TensorRt:
         return kinds
 
     def _integers_behind(self, tensor: Any, makers: dict[str, Any]) -> str | None:
-        """"int8" or "int4" where a DequantizeLinear makes the tensor, layers that only move data aside."""
+        """ "int8" or "int4" where a DequantizeLinear makes the tensor, layers that only move data aside."""
         passing = ("shuffle", "cast", "identity")
         while tensor is not None and (layer := makers.get(tensor.name)) is not None:
             kind = str(layer.type).rpartition(".")[2].lower()
@@ -199,12 +199,16 @@ class TensorRt:
 
     def _compute_capability(self, wanted: str) -> Any:
         if not self.can_build_for_other_gpus:
-            raise EngineError(f"{self.name} builds for the GPU of this machine only; run `palijet build` on the device itself")
+            raise EngineError(
+                f"{self.name} builds for the GPU of this machine only; run `palijet build` on the device itself"
+            )
         try:
             return getattr(self.module.ComputeCapability, f"SM{wanted.replace('.', '')}")
         except AttributeError:
             known = [name for name in dir(self.module.ComputeCapability) if name.startswith("SM")]
-            raise EngineError(f"{self.name} cannot build for compute capability {wanted}; it knows {', '.join(known)}") from None
+            raise EngineError(
+                f"{self.name} cannot build for compute capability {wanted}; it knows {', '.join(known)}"
+            ) from None
 
     def _monitor(self, step: Step) -> Any:
         """A monitor of the outermost phase; None where this TensorRT has none (8.6), so that Ctrl-C waits for the build's end."""

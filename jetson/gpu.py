@@ -28,7 +28,12 @@ def read_gpu() -> Gpu | None:
     except OSError:
         return None
     device, count = ctypes.c_int(), ctypes.c_int()
-    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)) or count.value == 0 or cuda.cuDeviceGet(ctypes.byref(device), 0):
+    if (
+        cuda.cuInit(0)
+        or cuda.cuDeviceGetCount(ctypes.byref(count))
+        or count.value == 0
+        or cuda.cuDeviceGet(ctypes.byref(device), 0)
+    ):
         return None
 
     def attribute(which: int) -> int:

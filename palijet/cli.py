@@ -97,6 +97,9 @@ def export(
         list[str] | None, typer.Option(help="What is asked about these frames; may be given several times.")
     ] = None,
     calibrate_samples: Annotated[int, typer.Option(help="At most so many frames and prompts.", min=2)] = 64,
+    lora: Annotated[
+        list[Path] | None, typer.Option(help="Folder of a PEFT adapter to merge; may be given several times.")
+    ] = None,
     block: Annotated[int, typer.Option(help="Inputs that share a scale at int8-weight and int4: 32, 64 or 128.")] = 32,
     keep_fp16: Annotated[
         float, typer.Option(help="Share of the weights that may stay at FP16 where quantization hurts.", min=0, max=1)
@@ -116,6 +119,7 @@ def export(
         projector_precision=projector_precision,
         decoder_precision=decoder_precision,
         head_precision=head_precision,
+        adapters=tuple(lora or ()),
         calibration=calibration,
         block=block,
         keep_fp16=keep_fp16,
@@ -153,9 +157,12 @@ def build(
         str | None, typer.Option(help="Build for another GPU than this machine's: 8.9.", show_default=False)
     ] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Build engines that are there once more.")] = False,
-    ignore_memory: Annotated[bool, typer.Option("--ignore-memory", help="Build although memory looks too small.")] = False,
+    ignore_memory: Annotated[
+        bool, typer.Option("--ignore-memory", help="Build although memory looks too small.")
+    ] = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Run each engine beside onnxruntime and print the differences (needs pycuda).")
+        bool,
+        typer.Option("--verify", help="Run each engine beside onnxruntime and print the differences (needs pycuda)."),
     ] = False,
 ) -> None:
     """Build TensorRT engines of a bundle, on the device that will run them."""
@@ -179,7 +186,9 @@ def build(
             options,
             lambda part, done, total: bar.update(task, description=part, completed=done, total=total or None),
         )
-    table = Table("engine", "size", "seconds", "matrix products", title=f"{built.key.tensorrt}, sm {built.key.compute_capability}")
+    table = Table(
+        "engine", "size", "seconds", "matrix products", title=f"{built.key.tensorrt}, sm {built.key.compute_capability}"
+    )
     for part, plan in PLANS.items():
         products = ", ".join(f"{count} {kind}" for kind, count in built.layers[part].items() if kind.endswith("matmul"))
         table.add_row(part, _readable(built.plans[plan].bytes), str(built.seconds[part]), products)
@@ -190,7 +199,9 @@ def build(
 
         differences = Table("engine", "output", "largest difference", "relative to the largest value")
         for difference in verify_engines(opened, folder, built, tensorrt):
-            differences.add_row(difference.engine, difference.output, f"{difference.largest:.3g}", f"{difference.relative:.3g}")
+            differences.add_row(
+                difference.engine, difference.output, f"{difference.largest:.3g}", f"{difference.relative:.3g}"
+            )
         _print_table(differences)
 
 

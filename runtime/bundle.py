@@ -93,6 +93,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     """What a bundle was made from and by."""
 
     checkpoint: str  # folder name of the checkpoint
+    adapters: tuple[str, ...] = ()  # folder names of what was merged into it
     created: str  # ISO 8601, UTC
     tools: dict[str, str]  # package -> version
     calibration: str | None = None
@@ -270,9 +271,7 @@ def _check_size(folder: Path, name: str, spec: FileSpec, mend: str) -> None:
 def _check_contents(folder: Path, files: dict[str, FileSpec], mend: str) -> None:
     verified = _read_stamps()
     pending = {
-        name: _stamp(folder / name, spec)
-        for name, spec in files.items()
-        if _stamp(folder / name, spec) not in verified
+        name: _stamp(folder / name, spec) for name, spec in files.items() if _stamp(folder / name, spec) not in verified
     }
     if not pending:
         return

@@ -51,7 +51,10 @@ def test_the_network_has_the_contract_s_inputs_and_types(demo: Bundle) -> None:
     network = open_tensorrt("rtx").parse(demo.tensorrt_graph(DECODER_GRAPH))
     assert network.inputs["inputs_embeds"] == (-1, -1, 192)
     assert network.inputs["past_key.3"] == (-1, -1, 1, 48)
-    types = {network.definition.get_input(i).name: str(network.definition.get_input(i).dtype) for i in range(network.definition.num_inputs)}
+    types = {
+        network.definition.get_input(i).name: str(network.definition.get_input(i).dtype)
+        for i in range(network.definition.num_inputs)
+    }
     assert types["inputs_embeds"].endswith("HALF")
     assert types["past_length"].endswith("INT32")
     vision = open_tensorrt("rtx").parse(demo.tensorrt_graph(VISION_GRAPH))

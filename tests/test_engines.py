@@ -33,7 +33,9 @@ def write_engines(bundle: Path, tensorrt: str = "tensorrt 10.3.0", sm: str = "8.
     folder.mkdir(parents=True)
     for plan in PLANS.values():
         (folder / plan).write_bytes(plan.encode() * 100)
-    plans = {plan: FileSpec(bytes=(folder / plan).stat().st_size, sha256=sha256_of(folder / plan)) for plan in PLANS.values()}
+    plans = {
+        plan: FileSpec(bytes=(folder / plan).stat().st_size, sha256=sha256_of(folder / plan)) for plan in PLANS.values()
+    }
     found = EngineSet(key=key, plans=plans, layers={}, seconds={}, created="2026-11-24T00:00:00+00:00")
     (folder / ENGINE_SET).write_bytes(msgspec.json.encode(found))
     return folder
@@ -125,7 +127,11 @@ def stand_in_tensorrt(version: str) -> TensorRt:
 @pytest.mark.parametrize(
     ("precision", "version", "sentence"),
     [
-        ("int4", "8.6.2", r"INT4 needs TensorRT 10 \(JetPack 6.1 or newer\) and this is tensorrt 8.6.2; export with --precision int8"),
+        (
+            "int4",
+            "8.6.2",
+            r"INT4 needs TensorRT 10 \(JetPack 6.1 or newer\) and this is tensorrt 8.6.2; export with --precision int8",
+        ),
         ("int8-weight", "10.3.0", "TensorRT has no kernels for weights alone in INT8; export with --precision int8"),
         ("fp16", "10.3.0", "there is no NVIDIA GPU here, and engines are built on the device that runs them"),
     ],
@@ -152,7 +158,9 @@ def test_without_tensorrt_it_says_what_works_instead(monkeypatch: pytest.MonkeyP
 def test_too_little_memory_is_said_before_anything_is_built(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed: pip install 'palijet[rtx]'")
     monkeypatch.setattr("palijet.export.engine_builder.free_memory", lambda: FreeMemory(300_000_000, 100_000_000))
-    with pytest.raises(EngineError, match=r"takes about 1\.\d GB and this machine has 0.3 GB of memory and 0.1 GB of swap free; add"):
+    with pytest.raises(
+        EngineError, match=r"takes about 1\.\d GB and this machine has 0.3 GB of memory and 0.1 GB of swap free; add"
+    ):
         build(open_bundle(bundle), BuildOptions("rtx"))
     assert not (bundle / "engines").exists()
 
@@ -162,7 +170,9 @@ def test_the_verifier_compares_every_output_at_every_profile(bundle: Path) -> No
     opened = open_bundle(bundle)
     for engine, profiles in engine_profiles(opened.manifest, ShapeLimits()).items():
         session = open_session(opened, engine)
-        types_ = {value.name: np.int32 if value.type == "tensor(int32)" else np.float32 for value in session.get_inputs()}
+        types_ = {
+            value.name: np.int32 if value.type == "tensor(int32)" else np.float32 for value in session.get_inputs()
+        }
         for profile in profiles:
             outputs = run_session(session, example_inputs(opened.manifest, profile, types_))
             same = list(compare(engine, outputs, outputs))
@@ -171,4 +181,6 @@ def test_the_verifier_compares_every_output_at_every_profile(bundle: Path) -> No
             assert all(difference.largest == 0 for difference in same)
             assert all(np.isfinite(output).all() for output in outputs.values())
             shifted = {name: output + 1 for name, output in outputs.items()}
-            assert all(difference.largest == pytest.approx(1, abs=1e-5) for difference in compare(engine, shifted, outputs))
+            assert all(
+                difference.largest == pytest.approx(1, abs=1e-5) for difference in compare(engine, shifted, outputs)
+            )

@@ -19,6 +19,7 @@ from palijet.export.checkpoint import Checkpoint
 from palijet.export.graph_files import GraphFiles
 from palijet.export.layerwise import LayerwiseRun
 from palijet.export.linear_layers import linear_layers
+from palijet.export.open_checkpoint import open_checkpoint
 from palijet.export.precision import PartPrecisions
 from palijet.export.recipe import Recipe
 from palijet.export.sequence import as_sequences
@@ -79,7 +80,7 @@ def test_the_manifest_says_how_good_it_is(precision: str, quantized: dict[str, P
     assert quality.final_error is not None
     assert 0 < quality.final_error < 0.25
     assert len(quality.hidden_errors) == manifest.decoder.layers
-    assert {layer.name for layer in quality.layers} == set(linear_layers(Checkpoint(DEMO_CHECKPOINT).config))
+    assert {layer.name for layer in quality.layers} == set(linear_layers(open_checkpoint(DEMO_CHECKPOINT).config))
     page = (quantized[precision] / "report.html").read_text()
     assert all(layer.name in page for layer in quality.layers)
     assert "report.html" in manifest.files
@@ -95,7 +96,7 @@ def test_int8_matrices_and_activations_are_integers_in_both_graphs(quantized: di
     bundle = open_bundle(quantized["int8"])
     assert bundle.manifest.quality is not None
     kept = {layer.name for layer in bundle.manifest.quality.layers if layer.kept}
-    layers = [name for name in linear_layers(Checkpoint(DEMO_CHECKPOINT).config) if name not in kept]
+    layers = [name for name in linear_layers(open_checkpoint(DEMO_CHECKPOINT).config) if name not in kept]
     for graph, prefixes in ((VISION_GRAPH, ("vision.", "projector")), (DECODER_GRAPH, ("text.", "lm_head"))):
         expected = sum(name.startswith(prefixes) for name in layers)
         for path, opset in ((bundle.path / graph, 17), (bundle.tensorrt_graph(graph), 19)):
@@ -191,7 +192,7 @@ def test_weights_in_blocks_need_no_calibration_and_say_so(tmp_path: Path) -> Non
 
 def test_smoothing_alone_changes_no_answer() -> None:
     """Any scales at all, moved from inputs into weights: the same image rows and tokens in FP32."""
-    checkpoint = Checkpoint(DEMO_CHECKPOINT)
+    checkpoint = open_checkpoint(DEMO_CHECKPOINT)
     assert difference(checkpoint, 0.0) == 0.0
     assert difference(checkpoint, 1.0) < 1e-4
 
@@ -235,7 +236,7 @@ def difference(checkpoint: Checkpoint, spread: float) -> float:
 
 def test_the_layerwise_run_says_what_the_bundle_says(model: palijet.Model) -> None:
     """Every token of an answer, one by one through the decode loop, is the layerwise run's next token at that place."""
-    checkpoint = Checkpoint(DEMO_CHECKPOINT)
+    checkpoint = open_checkpoint(DEMO_CHECKPOINT)
     frame, questions = questions_about(11)
     answers = model.predict(frame, [question.prompt for question in questions])
     examples = [Example(frame, answer.prompt, answer.text, "one") for answer in answers]
