@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -97,7 +98,7 @@ class BigVisionCheckpoint(Checkpoint):
     def _configuration(self) -> Config:
         layers, heads, hidden, head_dim = self._shape("llm/layers/attn/q_einsum/w")
         is_gemma2 = "llm/layers/post_attention_norm/scale" in self._members
-        common = {
+        common: dict[str, Any] = {
             "hidden_size": hidden,
             "intermediate_size": self._shape("llm/layers/mlp/linear")[1],
             "num_hidden_layers": layers,
@@ -110,7 +111,7 @@ class BigVisionCheckpoint(Checkpoint):
             TextConfig(
                 **GEMMA2_DEFAULTS
                 | common
-                | {"model_type": "gemma2", "query_pre_attn_scalar": _QUERY_SCALARS.get(hidden, float(head_dim))}  # type: ignore[arg-type]
+                | {"model_type": "gemma2", "query_pre_attn_scalar": _QUERY_SCALARS.get(hidden, float(head_dim))}
             )
             if is_gemma2
             else TextConfig(**common)
