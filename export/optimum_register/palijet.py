@@ -29,7 +29,7 @@ _REPEATED = {
 }
 
 
-class PaliJetExportCommand(BaseOptimumCLICommand):  # type: ignore[misc]  (optimum is not installed where types are checked)
+class PaliJetExportCommand(BaseOptimumCLICommand):  # type: ignore[misc]
     """Turn a PaliGemma checkpoint into a PaliJet bundle."""
 
     COMMAND = CommandInfo(name="palijet", help="Export a PaliGemma checkpoint to a PaliJet bundle for Jetson.")
