@@ -4,13 +4,15 @@
 #include <string_view>
 #include <vector>
 
+#include "cpu_device.h"
 #include "error.h"
 #include "tensor.h"
 
 namespace palijet {
 
 // Memory is bound to inputs and outputs and stays bound until it is bound anew; `run` computes over what is bound. So a
-// step whose shapes and addresses are those of the step before costs no binding at all.
+// step whose shapes and addresses are those of the step before costs no binding at all. Memory of the host can be bound
+// to an engine of any device; its tensors are carried there and back by each run.
 class Engine {
   public:
     virtual ~Engine() = default;
@@ -22,8 +24,11 @@ class Engine {
     virtual void bind_input(size_t index, const TensorView& tensor) = 0;
     virtual void bind_output(size_t index, const TensorView& tensor) = 0;
 
-    // Throws EngineError with the library's own words.
+    // Returns when the outputs are there. Throws EngineError with the library's own words.
     virtual void run() = 0;
+
+    // Where the engine computes; as long-lived as the engine.
+    virtual Device& device() { return CpuDevice::instance(); }
 };
 
 // The place of a tensor in a list of them; EngineError where the graph has none of that name.

@@ -6,6 +6,7 @@
 #include <random>
 #include <vector>
 
+#include "cpu_device.h"
 #include "error.h"
 #include "kv_cache.h"
 
@@ -16,7 +17,7 @@ namespace {
 constexpr int64_t kWidth = 6;  // kv_heads * head_dim
 
 KvCache make_cache(int64_t max_batch, int64_t max_rows) {
-    return KvCache({2, 2, 3, ElementType::kFloat32, max_batch, max_rows});
+    return KvCache({2, 2, 3, ElementType::kFloat32, max_batch, max_rows}, CpuDevice::instance());
 }
 
 // What a cache is, plainly: for each block and sequence the rows it holds.
