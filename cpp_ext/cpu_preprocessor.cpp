@@ -27,9 +27,7 @@ void CpuPreprocessor::run(const ImageView& image, float* pixels) {
 ImageView CpuPreprocessor::to_rgb(const ImageView& nv12) {
     rgb_.resize(static_cast<size_t>(3 * nv12.height * nv12.width));
     const Nv12Pass pass = nv12_pass(nv12, nv12.data, rgb_.data());
-    for (int64_t y = 0; y < pass.height; ++y) {
-        for (int64_t x = 0; x < pass.width; ++x) compute(pass, x, y, 0);
-    }
+    compute_all(pass);
     return rgb_view(pass, Place::kHost);
 }
 

@@ -40,4 +40,11 @@ inline size_t index_of(const std::vector<TensorInfo>& tensors, std::string_view 
                       "; it does not follow the graph contract, export again");
 }
 
+// EngineError where a tensor of `graph`, a file, is given what is not of its type and shape.
+inline void check_fits(const std::string& graph, const TensorInfo& info, const TensorView& tensor) {
+    if (info.type == tensor.type && info.shape.admits(tensor.shape)) return;
+    throw EngineError(graph + ": " + info.name + " is " + name_of(info.type) + " " + info.shape.to_string() +
+                      " and was given " + name_of(tensor.type) + " " + tensor.shape.to_string());
+}
+
 }  // namespace palijet

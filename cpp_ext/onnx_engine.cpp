@@ -166,10 +166,7 @@ template <class Bind>
 void OnnxEngine::bind(Side& side, size_t index, const TensorView& tensor, Bind bind_value) {
     Bound& bound = side.bound[index];
     const TensorInfo& info = side.tensors[index];
-    if (info.type != tensor.type || !info.shape.admits(tensor.shape)) {
-        throw EngineError(graph_ + ": " + info.name + " is " + name_of(info.type) + " " + info.shape.to_string() +
-                          " and was given " + name_of(tensor.type) + " " + tensor.shape.to_string());
-    }
+    check_fits(graph_, info, tensor);
     if (bound.value && bound.tensor.data == tensor.data && bound.tensor.shape == tensor.shape) return;
     const ort::Api& api = library_->api;
     const auto check = [&](ort::Status* status) {

@@ -49,9 +49,10 @@ struct WidthPass {
     bool resizes;  // false: it is as wide as it is to be, and copied
     TapsView taps;
     uint8_t* narrowed;
+
+    PALIJET_ELEMENT Extent extent() const { return {out_width, height, planes}; }
 };
 
-// For each x < out_width, y < height, plane < planes.
 PALIJET_ELEMENT void compute(const WidthPass& pass, int64_t x, int64_t y, int64_t plane) {
     const uint8_t* row = pass.pixels + y * pass.row_stride + plane * pass.plane_stride;
     pass.narrowed[(y * pass.planes + plane) * pass.out_width + x] =
@@ -66,9 +67,10 @@ struct HeightPass {
     bool is_transposed;
     TapsView taps;
     float* pixels;
+
+    PALIJET_ELEMENT Extent extent() const { return {width, out_height, 3}; }
 };
 
-// For each x < width, y < out_height, plane < 3.
 PALIJET_ELEMENT void compute(const HeightPass& pass, int64_t x, int64_t y, int64_t plane) {
     const int64_t step = pass.planes * pass.width;
     const uint8_t* column = pass.narrowed + (plane < pass.planes ? plane : 0) * pass.width + x;  // grey serves for all
@@ -85,12 +87,14 @@ struct Nv12Pass {
     int64_t height, width;
     bool is_bt709;
     uint8_t* rgb;
+
+    PALIJET_ELEMENT Extent extent() const { return {width, height, 1}; }
 };
 
-// For each x < width, y < height. ITU-R BT.601-7 and BT.709-6, section 3, in limited range and with 16 bits of
-// fraction: luma counts 255/219; of the red difference red takes 255/224 * 2 (1 - Kr) and green that times Kr / Kg, and
-// so for blue; (Kr, Kb) is (0.299, 0.114) and (0.2126, 0.0722).
-PALIJET_ELEMENT void compute(const Nv12Pass& pass, int64_t x, int64_t y, int64_t /*plane*/) {
+// ITU-R BT.601-7 and BT.709-6 in limited range, with 16 bits of fraction: luma counts 255/219; of the red difference
+// red takes 255/224 * 2 (1 - Kr) and green that times Kr / Kg, and so for blue; (Kr, Kb) is (0.299, 0.114) and (0.2126,
+// 0.0722).
+PALIJET_ELEMENT void compute(const Nv12Pass& pass, int64_t x, int64_t y, int64_t /*z*/) {
     const uint8_t* pair = pass.chroma + y / 2 * pass.row_stride + x / 2 * 2;
     const int32_t luma = 76309 * (pass.luma[y * pass.row_stride + x] - 16) + (1 << 15);
     const int32_t blue = pair[0] - 128, red = pair[1] - 128;

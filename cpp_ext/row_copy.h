@@ -18,14 +18,26 @@ struct RowCopy {
     size_t pieces;
 };
 
-// What one CUDA thread does: word `index` of all pieces' words, in their order. Addresses, strides and `bytes` are
-// multiples of the word's size.
+struct alignas(16) Word16 {
+    uint64_t low, high;
+};
+
+// The same by words, of whose size all addresses, strides and `bytes` are multiples.
 template <class Word>
-PALIJET_ELEMENT void copy_word(const RowCopy& copy, size_t index) {
-    const size_t words = copy.bytes / sizeof(Word);
-    const size_t piece = index / words, offset = index % words * sizeof(Word);
-    *reinterpret_cast<Word*>(copy.to + piece * copy.to_stride + offset) =
-        *reinterpret_cast<const Word*>(copy.from + piece * copy.from_stride + offset);
+struct RowCopyPass {
+    RowCopy copy;
+
+    PALIJET_ELEMENT Extent extent() const {
+        return {static_cast<int64_t>(copy.bytes / sizeof(Word)), static_cast<int64_t>(copy.pieces), 1};
+    }
+};
+
+template <class Word>
+PALIJET_ELEMENT void compute(const RowCopyPass<Word>& pass, int64_t x, int64_t y, int64_t /*z*/) {
+    const RowCopy& copy = pass.copy;
+    const auto piece = static_cast<size_t>(y);
+    reinterpret_cast<Word*>(copy.to + piece * copy.to_stride)[x] =
+        reinterpret_cast<const Word*>(copy.from + piece * copy.from_stride)[x];
 }
 
 }  // namespace palijet
