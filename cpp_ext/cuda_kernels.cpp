@@ -62,16 +62,16 @@ CudaKernels::~CudaKernels() { api_.cuModuleUnload(module_); }
 
 void CudaKernels::launch(const RowCopy& copy) {
     if (is_of_words(copy)) {
-        launch(copy_words_, RowCopyPass<Word16>{copy});
+        const RowCopyPass<Word16> pass{copy};
+        launch(copy_words_, pass.extent(), &pass);
     } else {
-        launch(copy_bytes_, RowCopyPass<uint8_t>{copy});
+        const RowCopyPass<uint8_t> pass{copy};
+        launch(copy_bytes_, pass.extent(), &pass);
     }
 }
 
-template <class Pass>
-void CudaKernels::launch(cuda::Function function, const Pass& pass) {
-    const Extent extent = pass.extent();
-    void* arguments[] = {const_cast<Pass*>(&pass)};
+void CudaKernels::launch(cuda::Function function, const Extent& extent, const void* pass) {
+    void* arguments[] = {const_cast<void*>(pass)};
     api_.check(api_.cuLaunchKernel(function, blocks(extent.columns, kBlockColumns), blocks(extent.rows, kBlockRows),
                                    static_cast<unsigned>(extent.planes), kBlockColumns, kBlockRows, 1, 0, stream_,
                                    arguments, nullptr),

@@ -19,14 +19,13 @@ class CudaKernels {
     CudaKernels& operator=(const CudaKernels&) = delete;
 
     // Enqueued on the stream.
-    void launch(const Nv12Pass& pass) { launch(nv12_pass_, pass); }
-    void launch(const WidthPass& pass) { launch(width_pass_, pass); }
-    void launch(const HeightPass& pass) { launch(height_pass_, pass); }
+    void launch(const Nv12Pass& pass) { launch(nv12_pass_, pass.extent(), &pass); }
+    void launch(const WidthPass& pass) { launch(width_pass_, pass.extent(), &pass); }
+    void launch(const HeightPass& pass) { launch(height_pass_, pass.extent(), &pass); }
     void launch(const RowCopy& copy);
 
   private:
-    template <class Pass>
-    void launch(cuda::Function function, const Pass& pass);
+    void launch(cuda::Function function, const Extent& extent, const void* pass);
 
     SharedLibrary library_;
     cuda::DriverApi api_;
