@@ -3,34 +3,15 @@
 #include <doctest/doctest.h>
 
 #include "cuda_api.h"
+#include "signature.h"
 
 #if __has_include(<cuda_runtime_api.h>) && __has_include(<cuda.h>)
 #include <cuda.h>
 #include <cuda_runtime_api.h>
 
-#include <type_traits>
-
 namespace {
 
-template <class Ours, class Theirs>
-constexpr bool is_alike() {
-    return std::is_pointer_v<Ours> == std::is_pointer_v<Theirs> && sizeof(Ours) == sizeof(Theirs);
-}
-
-template <class Ours, class Theirs>
-struct Alike : std::false_type {};
-template <class OurResult, class... Ours, class TheirResult, class... Theirs>
-struct Alike<OurResult (*)(Ours...), TheirResult (*)(Theirs...)> {
-    static constexpr bool compare() {
-        if constexpr (sizeof...(Ours) == sizeof...(Theirs)) {
-            return is_alike<OurResult, TheirResult>() && (is_alike<Ours, Theirs>() && ...);
-        } else {
-            return false;
-        }
-    }
-    static constexpr bool value = compare();
-};
-
+using palijet::tests::Alike;
 using RuntimeApi = palijet::cuda::RuntimeApi;
 using DriverApi = palijet::cuda::DriverApi;
 
