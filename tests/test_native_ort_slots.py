@@ -1,4 +1,4 @@
-"""Each slot of onnxruntime's C API that the core uses is the function it takes it for; signatures: tests/native/test_ort_api.cpp."""
+"""Each slot of onnxruntime's C API that the core uses is the function it takes it for (signatures: test_ort_api.cpp)."""
 
 import re
 from pathlib import Path
