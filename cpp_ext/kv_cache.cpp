@@ -11,6 +11,8 @@ namespace {
 
 constexpr int64_t kFreshRows = 16;  // of a sequence, from the start: a token and its drafts
 
+int64_t whole_steps(int64_t rows) { return (rows + KvCache::kStep - 1) / KvCache::kStep * KvCache::kStep; }
+
 }  // namespace
 
 KvCache::KvCache(const CacheLayout& layout, Device& device)
@@ -18,7 +20,7 @@ KvCache::KvCache(const CacheLayout& layout, Device& device)
       device_(device),
       blocks_(static_cast<size_t>(2 * layout.layers)),
       row_bytes_(static_cast<size_t>(layout.kv_heads * layout.head_dim) * size_of(layout.type)),
-      block_bytes_(aligned(static_cast<size_t>(layout.max_batch * layout.max_rows) * row_bytes_)),
+      block_bytes_(aligned(static_cast<size_t>(layout.max_batch * whole_steps(layout.max_rows)) * row_bytes_)),
       fresh_bytes_(aligned(static_cast<size_t>(layout.max_batch * kFreshRows) * row_bytes_)),
       cache_(device.allocate(blocks_ * block_bytes_)),
       fresh_(device.allocate(blocks_ * fresh_bytes_)),
@@ -32,7 +34,8 @@ void KvCache::start(int64_t batch, int64_t rows) {
                          std::to_string(layout_.max_rows) + "; load the model with a larger max_batch or max_rows");
     }
     batch_ = batch;
-    stride_ = batch == 1 ? layout_.max_rows : rows;
+    limit_ = batch == 1 ? layout_.max_rows : rows;
+    stride_ = whole_steps(limit_);
     bound_ = 0;
     std::fill(lengths_.begin(), lengths_.end(), 0);
 }
@@ -63,8 +66,8 @@ void KvCache::append(const std::vector<int32_t>& counts, int64_t new_rows) {
     for (int64_t b = 0; b < batch_; ++b) {
         const int64_t count = counts[static_cast<size_t>(b)];
         const int64_t length = this->length(b) + count;
-        if (count < 0 || count > new_rows || length > stride_) {
-            throw InputError("the cache of " + std::to_string(stride_) + " rows cannot take " + std::to_string(count) +
+        if (count < 0 || count > new_rows || length > limit_) {
+            throw InputError("the cache of " + std::to_string(limit_) + " rows cannot take " + std::to_string(count) +
                              " more; load the model with a larger max_rows");
         }
         longest = std::max(longest, length);
@@ -82,7 +85,7 @@ void KvCache::append(const std::vector<int32_t>& counts, int64_t new_rows) {
 
 // Several sequences lie a stride apart, so all of the stride is bound; a lone one is bound step by step.
 void KvCache::bind_rows(int64_t rows) {
-    const int64_t wanted = batch_ == 1 ? std::min((rows + kStep - 1) / kStep * kStep, layout_.max_rows) : stride_;
+    const int64_t wanted = batch_ == 1 ? whole_steps(rows) : stride_;
     if (wanted <= bound_) return;
     for (int64_t b = 0; b < batch_; ++b) {
         const int64_t first = std::max<int64_t>(length(b), bound_);

@@ -21,8 +21,8 @@ struct CacheLayout {
 // it stays on the device, in memory that is taken once; new rows of several sequences pass through memory that grows
 // with the longest prefix they have had.
 //
-// The graph is given the first P rows of each sequence, of which length(sequence) are valid. P grows in steps, so that
-// it seldom changes; the rows behind the valid ones are finite, for the graph multiplies them by zero.
+// The graph is given the first P rows of each sequence, of which length(sequence) are valid. P grows in whole steps, so
+// that it seldom changes; the rows behind the valid ones are finite, for the graph multiplies them by zero.
 class KvCache {
   public:
     static constexpr int64_t kStep = 64;  // rows
@@ -69,7 +69,8 @@ class KvCache {
     Memory nothing_;      // [max_batch, 1, row] of zeros: the past of an empty cache
     std::vector<int32_t> lengths_;
     int64_t batch_ = 0;
-    int64_t stride_ = 0;  // rows from one sequence to the next
+    int64_t limit_ = 0;   // rows that a sequence may have
+    int64_t stride_ = 0;  // rows from one sequence to the next, whole steps
     int64_t bound_ = 0;   // P
 };
 

@@ -90,7 +90,7 @@ TEST_CASE("the rows given to the graph grow in steps, so that shapes seldom chan
         if (cache.past(0).shape[1] != bound) ++changes;
         bound = cache.past(0).shape[1];
     }
-    CHECK(changes == 4);  // 64 -> 128 -> 192 -> 256 -> 300
+    CHECK(changes == 4);  // 64 -> 128 -> 192 -> 256 -> 320
     compare(cache, plain);
 }
 
