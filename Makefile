@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-NATIVE := $(wildcard cpp_ext/*.h cpp_ext/*.cpp cpp_ext/bindings/*.h cpp_ext/bindings/*.cpp)
+NATIVE := $(wildcard cpp_ext/*.h cpp_ext/*.cpp cpp_ext/*.cu cpp_ext/bindings/*.h cpp_ext/bindings/*.cpp cmake/*.cmake)
 
 .PHONY: demo test lint bench clean
 

@@ -1,7 +1,6 @@
 #include "decoder.h"
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 
 #include "stopwatch.h"
@@ -10,10 +9,12 @@ namespace palijet {
 
 Decoder::Decoder(Engine& engine, const EmbeddingTable& embeddings, int64_t max_batch, int64_t max_rows)
     : engine_(engine),
+      device_(engine.device()),
       embeddings_(embeddings),
       ports_(find_ports(engine)),
       row_type_(engine.inputs()[ports_.inputs_embeds].type),
-      cache_(cache_layout(engine, ports_, max_batch, max_rows)) {
+      row_bytes_(static_cast<size_t>(embeddings.width()) * size_of(row_type_)),
+      cache_(cache_layout(engine, ports_, max_batch, max_rows), device_) {
     if (engine.inputs()[ports_.inputs_embeds].shape.back() != embeddings.width()) {
         throw EngineError("the decoder's hidden size is not the embeddings'; export again");
     }
@@ -23,6 +24,7 @@ Decoder::Decoder(Engine& engine, const EmbeddingTable& embeddings, int64_t max_b
     logits_index_.resize(batch);
     token_.resize(batch);
     logprob_.resize(batch);
+    reserve(max_rows);
 }
 
 Decoder::Ports Decoder::find_ports(const Engine& engine) {
@@ -113,17 +115,17 @@ void Decoder::prefill(const std::vector<Prefix>& prefixes) {
         new_count_[b] = prefix_length_[b];
         new_rows = std::max<int64_t>(new_rows, prefix_length_[b]);
     }
-    const size_t row_bytes = static_cast<size_t>(hidden()) * size_of(row_type_);
-    rows_.resize(std::max(rows_.size(), static_cast<size_t>(batch_ * new_rows) * row_bytes));
+    reserve(batch_ * new_rows);
     for (int64_t b = 0; b < batch_; ++b) {
         const Prefix& prefix = prefixes[static_cast<size_t>(b)];
         int64_t index = b * new_rows;
-        std::memcpy(input_row(index), prefix.image_rows, static_cast<size_t>(prefix.image_count) * row_bytes);
+        device_.copy(input_row(index), prefix.image_rows, static_cast<size_t>(prefix.image_count) * row_bytes_);
         index += prefix.image_count;
-        for (const int32_t token : *prefix.prompt) embeddings_.gather(token, row_type_, input_row(index++));
+        gather(prefix.prompt->data(), static_cast<int64_t>(prefix.prompt->size()), index);
+        index += static_cast<int64_t>(prefix.prompt->size());
         logits_index_[static_cast<size_t>(b)] = static_cast<int32_t>(index - 1);
-        const int64_t padding = (b + 1) * new_rows - index;
-        std::memset(input_row(index), 0, static_cast<size_t>(padding) * row_bytes);
+        const auto padding = static_cast<size_t>((b + 1) * new_rows - index);
+        if (padding) device_.clear_rows(input_row(index), row_bytes_, row_bytes_, padding);
     }
     run(new_rows);
 }
@@ -132,17 +134,17 @@ void Decoder::prefill(const std::vector<Prefix>& prefixes) {
 void Decoder::step() {
     for (int64_t b = 0; b < batch_; ++b) {
         const auto i = static_cast<size_t>(b);
-        embeddings_.gather(token_[i], row_type_, input_row(b));
         prefix_length_[i] = 0;
         new_count_[i] = 1;
         logits_index_[i] = static_cast<int32_t>(b);
     }
+    gather(token_.data(), batch_, 0);
     run(1);
 }
 
 void Decoder::run(int64_t new_rows) {
     const Shape per_sequence{batch_};
-    engine_.bind_input(ports_.inputs_embeds, {rows_.data(), row_type_, {batch_, new_rows, hidden()}});
+    engine_.bind_input(ports_.inputs_embeds, {inputs_.get(), row_type_, {batch_, new_rows, hidden()}, device_.place()});
     engine_.bind_input(ports_.past_length, cache_.lengths());
     engine_.bind_input(ports_.prefix_length, {prefix_length_.data(), ElementType::kInt32, per_sequence});
     engine_.bind_input(ports_.logits_index, {logits_index_.data(), ElementType::kInt32, per_sequence});
@@ -157,8 +159,20 @@ void Decoder::run(int64_t new_rows) {
     cache_.append(new_count_, new_rows);
 }
 
-uint8_t* Decoder::input_row(int64_t index) {
-    return rows_.data() + static_cast<size_t>(index * hidden()) * size_of(row_type_);
+void Decoder::gather(const int32_t* tokens, int64_t count, int64_t index) {
+    uint8_t* rows = gathered_.get() + static_cast<size_t>(index) * row_bytes_;
+    for (int64_t i = 0; i < count; ++i) {
+        embeddings_.gather(tokens[i], row_type_, rows + static_cast<size_t>(i) * row_bytes_);
+    }
+    device_.copy(input_row(index), rows, static_cast<size_t>(count) * row_bytes_);
+}
+
+void Decoder::reserve(int64_t rows) {
+    if (rows <= reserved_) return;
+    const size_t bytes = static_cast<size_t>(rows) * row_bytes_;
+    inputs_ = device_.allocate(bytes);
+    gathered_ = device_.allocate_host(bytes);
+    reserved_ = rows;
 }
 
 }  // namespace palijet

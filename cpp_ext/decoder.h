@@ -12,7 +12,7 @@ namespace palijet {
 
 // What a sequence starts from: rows that all see each other.
 struct Prefix {
-    const void* image_rows;  // [image_count, hidden] in the graph's element type
+    const void* image_rows;  // [image_count, hidden] in the graph's element type, of the host or the engine's device
     int64_t image_count;
     const std::vector<int32_t>* prompt;  // token ids, with <bos> and the closing newline
 };
@@ -67,15 +67,21 @@ class Decoder {
     void prefill(const std::vector<Prefix>& prefixes);
     void step();
     void run(int64_t new_rows);
-    uint8_t* input_row(int64_t index);  // of [batch * new rows, hidden]
+    void gather(const int32_t* tokens, int64_t count, int64_t index);  // their embeddings into rows from `index` on
+    uint8_t* input_row(int64_t index) { return inputs_.get() + static_cast<size_t>(index) * row_bytes_; }
+    void reserve(int64_t rows);  // of the inputs
 
     Engine& engine_;
+    Device& device_;
     const EmbeddingTable& embeddings_;
     Ports ports_;
     ElementType row_type_;
+    size_t row_bytes_;
     KvCache cache_;
 
-    std::vector<uint8_t> rows_;           // [batch, new rows, hidden]
+    Memory inputs_;                       // [batch, new rows, hidden], what the engine is given
+    Memory gathered_;                     // as large, of the host: where embedding rows wait to be copied
+    int64_t reserved_ = 0;                // rows of either
     std::vector<int32_t> prefix_length_;  // [batch]
     std::vector<int32_t> new_count_;      // [batch]: how many of the new rows are not padding
     std::vector<int32_t> logits_index_;   // [batch]

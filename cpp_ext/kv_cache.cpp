@@ -1,30 +1,31 @@
 #include "kv_cache.h"
 
 #include <algorithm>
-#include <cstring>
-#include <new>
 #include <string>
 
 #include "error.h"
 
 namespace palijet {
 
-KvCache::KvCache(const CacheLayout& layout)
-    : layout_(layout), row_bytes_(static_cast<size_t>(layout.kv_heads * layout.head_dim) * size_of(layout.type)) {
-    const size_t block_bytes = static_cast<size_t>(layout.max_batch * layout.max_rows) * row_bytes_;
-    for (int64_t i = 0; i < 2 * layout.layers; ++i) {
-        blocks_.push_back(allocate(block_bytes));
-        fresh_.push_back(allocate(block_bytes));
-    }
-    nothing_ = allocate(static_cast<size_t>(layout.max_batch) * row_bytes_);
-    lengths_.resize(static_cast<size_t>(layout.max_batch));
-}
+namespace {
 
-KvCache::Memory KvCache::allocate(size_t bytes) {
-    void* memory = std::calloc(bytes, 1);  // untouched zero pages cost nothing
-    if (!memory) throw std::bad_alloc();
-    return Memory(static_cast<uint8_t*>(memory));
-}
+constexpr int64_t kFreshRows = 16;  // of a sequence, from the start: a token and its drafts
+
+int64_t whole_steps(int64_t rows) { return (rows + KvCache::kStep - 1) / KvCache::kStep * KvCache::kStep; }
+
+}  // namespace
+
+KvCache::KvCache(const CacheLayout& layout, Device& device)
+    : layout_(layout),
+      device_(device),
+      blocks_(static_cast<size_t>(2 * layout.layers)),
+      row_bytes_(static_cast<size_t>(layout.kv_heads * layout.head_dim) * size_of(layout.type)),
+      block_bytes_(aligned(static_cast<size_t>(layout.max_batch * whole_steps(layout.max_rows)) * row_bytes_)),
+      fresh_bytes_(aligned(static_cast<size_t>(layout.max_batch * kFreshRows) * row_bytes_)),
+      cache_(device.allocate(blocks_ * block_bytes_)),
+      fresh_(device.allocate(blocks_ * fresh_bytes_)),
+      nothing_(device.allocate(static_cast<size_t>(layout.max_batch) * row_bytes_)),
+      lengths_(static_cast<size_t>(layout.max_batch)) {}
 
 void KvCache::start(int64_t batch, int64_t rows) {
     if (batch < 1 || batch > layout_.max_batch || rows < 1 || rows > layout_.max_rows) {
@@ -33,19 +34,30 @@ void KvCache::start(int64_t batch, int64_t rows) {
                          std::to_string(layout_.max_rows) + "; load the model with a larger max_batch or max_rows");
     }
     batch_ = batch;
-    stride_ = batch == 1 ? layout_.max_rows : rows;
+    limit_ = batch == 1 ? layout_.max_rows : rows;
+    stride_ = whole_steps(limit_);
     bound_ = 0;
     std::fill(lengths_.begin(), lengths_.end(), 0);
 }
 
 TensorView KvCache::past(size_t block) {
-    if (is_empty()) return {nothing_.get(), layout_.type, {batch_, 1, layout_.kv_heads, layout_.head_dim}};
-    return {blocks_[block].get(), layout_.type, {batch_, bound_, layout_.kv_heads, layout_.head_dim}};
+    if (is_empty()) return view(nothing_.get(), 1);
+    return view(cache_.get() + block * block_bytes_, bound_);
 }
 
 TensorView KvCache::fresh(size_t block, int64_t new_rows) {
-    uint8_t* memory = writes_in_place() ? blocks_[block].get() : fresh_[block].get();
-    return {memory, layout_.type, {batch_, new_rows, layout_.kv_heads, layout_.head_dim}};
+    if (writes_in_place()) return view(cache_.get() + block * block_bytes_, new_rows);
+    const size_t wanted = aligned(static_cast<size_t>(batch_ * new_rows) * row_bytes_);
+    if (wanted > fresh_bytes_) {
+        fresh_.reset();
+        fresh_ = device_.allocate(blocks_ * wanted);
+        fresh_bytes_ = wanted;
+    }
+    return view(fresh_.get() + block * fresh_bytes_, new_rows);
+}
+
+TensorView KvCache::view(uint8_t* memory, int64_t rows) const {
+    return {memory, layout_.type, {batch_, rows, layout_.kv_heads, layout_.head_dim}, device_.place()};
 }
 
 void KvCache::append(const std::vector<int32_t>& counts, int64_t new_rows) {
@@ -54,8 +66,8 @@ void KvCache::append(const std::vector<int32_t>& counts, int64_t new_rows) {
     for (int64_t b = 0; b < batch_; ++b) {
         const int64_t count = counts[static_cast<size_t>(b)];
         const int64_t length = this->length(b) + count;
-        if (count < 0 || count > new_rows || length > stride_) {
-            throw InputError("the cache of " + std::to_string(stride_) + " rows cannot take " + std::to_string(count) +
+        if (count < 0 || count > new_rows || length > limit_) {
+            throw InputError("the cache of " + std::to_string(limit_) + " rows cannot take " + std::to_string(count) +
                              " more; load the model with a larger max_rows");
         }
         longest = std::max(longest, length);
@@ -63,10 +75,8 @@ void KvCache::append(const std::vector<int32_t>& counts, int64_t new_rows) {
     for (int64_t b = 0; b < batch_; ++b) {
         const size_t bytes = static_cast<size_t>(counts[static_cast<size_t>(b)]) * row_bytes_;
         if (!in_place && bytes) {
-            const size_t offset = static_cast<size_t>(b * new_rows) * row_bytes_;
-            for (size_t block = 0; block < blocks_.size(); ++block) {
-                std::memcpy(row(block, b, length(b)), fresh_[block].get() + offset, bytes);
-            }
+            const uint8_t* fresh = fresh_.get() + static_cast<size_t>(b * new_rows) * row_bytes_;
+            device_.copy_rows({row(b, length(b)), block_bytes_, fresh, fresh_bytes_, bytes, blocks_});
         }
         lengths_[static_cast<size_t>(b)] += counts[static_cast<size_t>(b)];
     }
@@ -75,15 +85,13 @@ void KvCache::append(const std::vector<int32_t>& counts, int64_t new_rows) {
 
 // Several sequences lie a stride apart, so all of the stride is bound; a lone one is bound step by step.
 void KvCache::bind_rows(int64_t rows) {
-    const int64_t wanted = batch_ == 1 ? std::min((rows + kStep - 1) / kStep * kStep, layout_.max_rows) : stride_;
+    const int64_t wanted = batch_ == 1 ? whole_steps(rows) : stride_;
     if (wanted <= bound_) return;
     for (int64_t b = 0; b < batch_; ++b) {
         const int64_t first = std::max<int64_t>(length(b), bound_);
         if (first >= wanted) continue;
         // What an earlier answer left there may be infinite or nan, and 0 * nan is nan.
-        for (size_t block = 0; block < blocks_.size(); ++block) {
-            std::memset(row(block, b, first), 0, static_cast<size_t>(wanted - first) * row_bytes_);
-        }
+        device_.clear_rows(row(b, first), block_bytes_, static_cast<size_t>(wanted - first) * row_bytes_, blocks_);
     }
     bound_ = wanted;
 }
@@ -102,8 +110,8 @@ bool KvCache::is_empty() const {
     return std::all_of(lengths_.begin(), lengths_.begin() + batch_, [](int32_t length) { return length == 0; });
 }
 
-uint8_t* KvCache::row(size_t block, int64_t sequence, int64_t index) {
-    return blocks_[block].get() + static_cast<size_t>(sequence * stride_ + index) * row_bytes_;
+uint8_t* KvCache::row(int64_t sequence, int64_t index) {
+    return cache_.get() + static_cast<size_t>(sequence * stride_ + index) * row_bytes_;
 }
 
 }  // namespace palijet

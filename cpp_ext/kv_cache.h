@@ -2,11 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
 #include <vector>
 
-#include "tensor.h"
+#include "device.h"
 
 namespace palijet {
 
@@ -19,16 +17,17 @@ struct CacheLayout {
     int64_t max_rows;   // of a sequence
 };
 
-// A block is the keys or the values of one layer: block 2i holds the keys of layer i, block 2i + 1 its values. All
-// memory is taken once, of pages that the system backs only when they are first written.
+// A block is the keys or the values of one layer: block 2i holds the keys of layer i, block 2i + 1 its values. All of
+// it stays on the device, in memory that is taken once; new rows of several sequences pass through memory that grows
+// with the longest prefix they have had.
 //
-// The graph is given the first P rows of each sequence, of which length(sequence) are valid. P grows in steps, so that
-// it seldom changes; the rows behind the valid ones are finite, for the graph multiplies them by zero.
+// The graph is given the first P rows of each sequence, of which length(sequence) are valid. P grows in whole steps, so
+// that it seldom changes; the rows behind the valid ones are finite, for the graph multiplies them by zero.
 class KvCache {
   public:
     static constexpr int64_t kStep = 64;  // rows
 
-    explicit KvCache(const CacheLayout& layout);
+    KvCache(const CacheLayout& layout, Device& device);
 
     // Forgets everything and makes room for `batch` sequences of up to `rows` rows each.
     void start(int64_t batch, int64_t rows);
@@ -47,31 +46,31 @@ class KvCache {
     void rewind(int64_t sequence, int32_t length);
 
     int32_t length(int64_t sequence) const { return lengths_[static_cast<size_t>(sequence)]; }
-    TensorView lengths();  // [batch] int32, as the graph's past_length
-    size_t blocks() const { return blocks_.size(); }
+    TensorView lengths();  // [batch] int32, as the graph's past_length; of the host
+    size_t blocks() const { return blocks_; }
     int64_t max_batch() const { return layout_.max_batch; }
     int64_t max_rows() const { return layout_.max_rows; }
 
   private:
-    struct Free {
-        void operator()(void* memory) const { std::free(memory); }
-    };
-    using Memory = std::unique_ptr<uint8_t, Free>;
-
-    static Memory allocate(size_t bytes);
     bool is_empty() const;
     bool writes_in_place() const { return batch_ == 1 && is_empty(); }
     void bind_rows(int64_t rows);
-    uint8_t* row(size_t block, int64_t sequence, int64_t index);
+    TensorView view(uint8_t* memory, int64_t rows) const;
+    uint8_t* row(int64_t sequence, int64_t index);  // of block 0
 
     CacheLayout layout_;
-    size_t row_bytes_;            // kv_heads * head_dim elements
-    std::vector<Memory> blocks_;  // each [batch, stride, row]
-    std::vector<Memory> fresh_;   // each [batch, new rows, row]
-    Memory nothing_;              // [max_batch, 1, row] of zeros: the past of an empty cache
+    Device& device_;
+    size_t blocks_;
+    size_t row_bytes_;    // kv_heads * head_dim elements
+    size_t block_bytes_;  // from one block of the cache to the next
+    size_t fresh_bytes_;  // from one block of fresh rows to the next
+    Memory cache_;        // [blocks, batch, stride, row]
+    Memory fresh_;        // [blocks, batch, new rows, row]
+    Memory nothing_;      // [max_batch, 1, row] of zeros: the past of an empty cache
     std::vector<int32_t> lengths_;
     int64_t batch_ = 0;
-    int64_t stride_ = 0;  // rows from one sequence to the next
+    int64_t limit_ = 0;   // rows that a sequence may have
+    int64_t stride_ = 0;  // rows from one sequence to the next, whole steps
     int64_t bound_ = 0;   // P
 };
 

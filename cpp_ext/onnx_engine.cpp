@@ -102,8 +102,9 @@ int ort_type(ElementType type) {
 
 }  // namespace
 
-OnnxEngine::OnnxEngine(const std::string& graph, const std::string& library, const OnnxOptions& options)
-    : library_(OrtLibrary::open(library)), graph_(graph) {
+OnnxEngine::OnnxEngine(const std::string& graph, const std::string& library, const OnnxOptions& options,
+                       std::shared_ptr<CudaDevice> cuda)
+    : cuda_(std::move(cuda)), library_(OrtLibrary::open(library)), graph_(graph) {
     const ort::Api& api = library_->api;
     const auto check = [&](ort::Status* status) { library_->check(status, graph_ + " cannot be opened"); };
 
@@ -116,6 +117,7 @@ OnnxEngine::OnnxEngine(const std::string& graph, const std::string& library, con
     check(api.AddSessionConfigEntry(created, "session.intra_op.allow_spinning", options.spin ? "1" : "0"));
     // Weights in blocks of integers stay integers, and their products are computed in INT8: several times faster.
     check(api.AddSessionConfigEntry(created, "session.qdq_matmulnbits_accuracy_level", "4"));
+    if (cuda_) use_cuda(created);
     ort::Session* session = nullptr;
     check(api.CreateSession(library_->env, graph.c_str(), created, &session));
     session_ = {session, api.ReleaseSession};
@@ -127,6 +129,26 @@ OnnxEngine::OnnxEngine(const std::string& graph, const std::string& library, con
 }
 
 OnnxEngine::~OnnxEngine() = default;
+
+Device& OnnxEngine::device() { return cuda_ ? *cuda_ : Engine::device(); }
+
+// On the device's own stream, so that copies and runs stay in their order.
+void OnnxEngine::use_cuda(ort::SessionOptions* options) {
+    const ort::Api& api = library_->api;
+    const auto check = [&](ort::Status* status) {
+        library_->check(status, "onnxruntime " + version() +
+                                    " cannot use CUDA; install its GPU build in place of the other: pip uninstall "
+                                    "onnxruntime; pip install 'onnxruntime-gpu[cuda,cudnn]'");
+    };
+    ort::CudaOptions* created = nullptr;
+    check(api.CreateCUDAProviderOptions(&created));
+    const Owned<ort::CudaOptions> cuda_options(created, api.ReleaseCUDAProviderOptions);
+    check(api.UpdateCUDAProviderOptionsWithValue(created, "user_compute_stream", cuda_->stream()));
+    check(api.SessionOptionsAppendExecutionProvider_CUDA_V2(options, created));
+    ort::MemoryInfo* memory = nullptr;
+    check(api.CreateMemoryInfo("Cuda", ort::kDeviceAllocator, 0, ort::kDefaultMemory, &memory));
+    cuda_memory_ = {memory, api.ReleaseMemoryInfo};
+}
 
 const std::string& OnnxEngine::version() const { return library_->version; }
 
@@ -166,18 +188,20 @@ template <class Bind>
 void OnnxEngine::bind(Side& side, size_t index, const TensorView& tensor, Bind bind_value) {
     Bound& bound = side.bound[index];
     const TensorInfo& info = side.tensors[index];
-    if (info.type != tensor.type || !info.shape.admits(tensor.shape)) {
-        throw EngineError(graph_ + ": " + info.name + " is " + name_of(info.type) + " " + info.shape.to_string() +
-                          " and was given " + name_of(tensor.type) + " " + tensor.shape.to_string());
+    check_fits(graph_, info, tensor);
+    if (bound.value && bound.tensor.data == tensor.data && bound.tensor.shape == tensor.shape &&
+        bound.tensor.place == tensor.place) {
+        return;
     }
-    if (bound.value && bound.tensor.data == tensor.data && bound.tensor.shape == tensor.shape) return;
     const ort::Api& api = library_->api;
     const auto check = [&](ort::Status* status) {
         library_->check(status, graph_ + ": " + info.name + " cannot be bound");
     };
+    const bool is_on_device = tensor.place == Place::kDevice;
     ort::Value* value = nullptr;
-    check(api.CreateTensorWithDataAsOrtValue(library_->memory, tensor.data, tensor.bytes(), tensor.shape.data(),
-                                             tensor.shape.size(), ort_type(tensor.type), &value));
+    check(api.CreateTensorWithDataAsOrtValue(is_on_device ? cuda_memory_.get() : library_->memory, tensor.data,
+                                             tensor.bytes(), tensor.shape.data(), tensor.shape.size(),
+                                             ort_type(tensor.type), &value));
     Owned<ort::Value> owned(value, api.ReleaseValue);
     check(bind_value(binding_.get(), info.name.c_str(), value));
     bound = {tensor, std::move(owned)};
@@ -197,7 +221,16 @@ void OnnxEngine::run() {
             if (!side->bound[i].value) throw EngineError(graph_ + ": " + side->tensors[i].name + " was not given");
         }
     }
-    library_->check(library_->api.RunWithBinding(session_.get(), nullptr, binding_.get()), graph_ + " failed to run");
+    const ort::Api& api = library_->api;
+    const auto check = [&](ort::Status* status) { library_->check(status, graph_ + " failed to run"); };
+    if (cuda_) {  // onnxruntime copies an input of the host to the GPU when it is bound, not when it runs
+        for (size_t i = 0; i < inputs_.bound.size(); ++i) {
+            if (inputs_.bound[i].tensor.place == Place::kDevice) continue;
+            check(api.BindInput(binding_.get(), inputs_.tensors[i].name.c_str(), inputs_.bound[i].value.get()));
+        }
+    }
+    check(api.RunWithBinding(session_.get(), nullptr, binding_.get()));
+    if (cuda_) cuda_->synchronize();
 }
 
 }  // namespace palijet

@@ -10,8 +10,8 @@
 
 namespace palijet::ort {
 
-// The lowest API version that has every slot below (onnxruntime 1.5).
-constexpr uint32_t kApiVersion = 5;
+// That of onnxruntime 1.19, the oldest whose wheel carries the shared library.
+constexpr uint32_t kApiVersion = 19;
 
 struct Env;
 struct Status;
@@ -22,6 +22,7 @@ struct Value;
 struct IoBinding;
 struct MemoryInfo;
 struct Allocator;
+struct CudaOptions;
 struct TypeInfo;
 struct TensorTypeInfo;
 
@@ -50,6 +51,8 @@ struct ApiBase {
     X(60,  GetTensorElementType,            Status*, (const TensorTypeInfo*, int*))                                  \
     X(61,  GetDimensionsCount,              Status*, (const TensorTypeInfo*, size_t*))                               \
     X(62,  GetDimensions,                   Status*, (const TensorTypeInfo*, int64_t*, size_t))                      \
+    X(68,  CreateMemoryInfo,                Status*, (const char* name, int allocator_type, int device_id,           \
+                                                      int memory_type, MemoryInfo**))                                \
     X(69,  CreateCpuMemoryInfo,             Status*, (int allocator_type, int memory_type, MemoryInfo**))            \
     X(76,  AllocatorFree,                   Status*, (Allocator*, void*))                                            \
     X(78,  GetAllocatorWithDefaultOptions,  Status*, (Allocator**))                                                  \
@@ -64,7 +67,11 @@ struct ApiBase {
     X(134, CreateIoBinding,                 Status*, (Session*, IoBinding**))                                        \
     X(135, ReleaseIoBinding,                void, (IoBinding*))                                                      \
     X(136, BindInput,                       Status*, (IoBinding*, const char* name, const Value*))                   \
-    X(137, BindOutput,                      Status*, (IoBinding*, const char* name, const Value*))
+    X(137, BindOutput,                      Status*, (IoBinding*, const char* name, const Value*))                   \
+    X(204, SessionOptionsAppendExecutionProvider_CUDA_V2, Status*, (SessionOptions*, const CudaOptions*))            \
+    X(205, CreateCUDAProviderOptions,       Status*, (CudaOptions**))                                                \
+    X(208, ReleaseCUDAProviderOptions,      void, (CudaOptions*))                                                    \
+    X(263, UpdateCUDAProviderOptionsWithValue, Status*, (CudaOptions*, const char* key, void* value))
 // clang-format on
 
 // The used entries, copied out of the library's table.
@@ -84,6 +91,6 @@ struct Api {
 // ONNXTensorElementDataType, OrtLoggingLevel, OrtAllocatorType and OrtMemType, as far as they are used.
 constexpr int kFloat32 = 1, kUInt8 = 2, kInt32 = 6, kInt64 = 7, kFloat16 = 10;
 constexpr int kLogErrors = 3;
-constexpr int kArenaAllocator = 1, kDefaultMemory = 0;
+constexpr int kDeviceAllocator = 0, kArenaAllocator = 1, kDefaultMemory = 0;
 
 }  // namespace palijet::ort

@@ -13,15 +13,17 @@ Pipeline::Pipeline(std::shared_ptr<Engine> vision, std::shared_ptr<Engine> decod
     : vision_(std::move(vision)),
       decoder_engine_(std::move(decoder)),
       embeddings_(std::move(embeddings)),
-      preprocessor_(options.image_size),
+      preprocessor_(vision_->device().make_preprocessor(options.image_size)),
       decoder_(*decoder_engine_, *embeddings_, options.max_batch, options.max_rows),
       pixels_port_(index_of(vision_->inputs(), "pixel_values")),
       rows_port_(index_of(vision_->outputs(), "image_rows")),
-      image_rows_(vision_->outputs()[rows_port_].shape[1]) {
+      image_rows_(vision_->outputs()[rows_port_].shape[1]),
+      shares_device_(&vision_->device() == &decoder_engine_->device()) {
     const TensorInfo& rows = vision_->outputs()[rows_port_];  // [B, N, H]
     if (rows.shape.back() != decoder_.hidden() || rows.type != decoder_.row_type()) {
         throw EngineError("the vision graph's rows do not fit the decoder; export both again");
     }
+    reserve(1);
 }
 
 // One call's turn on the pipeline.
@@ -75,7 +77,7 @@ std::vector<Generation> Pipeline::generate(const std::vector<ImageView>& images,
             };
         }
         for (size_t i = first; i < std::min(first + batch, requests.size()); ++i) {
-            prefixes.push_back({rows_of(requests[i].image), image_rows_, &requests[i].prompt});
+            prefixes.push_back({encoded_.get() + requests[i].image * row_bytes(), image_rows_, &requests[i].prompt});
         }
         for (Generation& generation : decoder_.generate(prefixes, part, decoding)) {
             generations.push_back(std::move(generation));
@@ -113,25 +115,42 @@ void Pipeline::check(const std::vector<ImageView>& images, const std::vector<Req
 
 void Pipeline::encode(const std::vector<ImageView>& images, Timings& timings) {
     Stopwatch watch;
-    const auto count = static_cast<int64_t>(images.size());
-    const int64_t size = preprocessor_.size();
-    const auto image_elements = static_cast<size_t>(3 * size * size);
-    pixels_.resize(std::max(pixels_.size(), image_elements * images.size()));
-    for (size_t i = 0; i < images.size(); ++i) preprocessor_.run(images[i], pixels_.data() + i * image_elements);
+    reserve(images.size());
+    for (size_t i = 0; i < images.size(); ++i) {
+        preprocessor_->run(images[i], reinterpret_cast<float*>(pixels_.get() + i * pixel_bytes()));
+    }
+    vision_->device().synchronize();
     timings.preprocess_ms = watch.lap_ms();
 
+    const auto count = static_cast<int64_t>(images.size());
+    const int64_t size = preprocessor_->size();
     const TensorInfo& rows = vision_->outputs()[rows_port_];
-    const Shape shape{count, image_rows_, decoder_.hidden()};
-    encoded_.resize(std::max(encoded_.size(), static_cast<size_t>(element_count(shape)) * size_of(rows.type)));
-    vision_->bind_input(pixels_port_, {pixels_.data(), ElementType::kFloat32, {count, 3, size, size}});
-    vision_->bind_output(rows_port_, {encoded_.data(), rows.type, shape});
+    vision_->bind_input(pixels_port_,
+                        {pixels_.get(), ElementType::kFloat32, {count, 3, size, size}, preprocessor_->place()});
+    vision_->bind_output(rows_port_, {encoded_.get(),
+                                      rows.type,
+                                      {count, image_rows_, decoder_.hidden()},
+                                      shares_device_ ? vision_->device().place() : Place::kHost});
     vision_->run();
     timings.vision_ms = watch.lap_ms();
 }
 
-const uint8_t* Pipeline::rows_of(size_t image) const {
-    const auto elements = static_cast<size_t>(image_rows_ * decoder_.hidden());
-    return encoded_.data() + image * elements * size_of(decoder_.row_type());
+void Pipeline::reserve(size_t images) {
+    if (images <= room_) return;
+    Device& device = vision_->device();
+    const bool pixels_on_device = preprocessor_->place() == device.place();
+    const size_t pixels = images * pixel_bytes(), rows = images * row_bytes();
+    pixels_ = pixels_on_device ? device.allocate(pixels) : device.allocate_host(pixels);
+    encoded_ = shares_device_ ? device.allocate(rows) : device.allocate_host(rows);
+    room_ = images;
+}
+
+size_t Pipeline::pixel_bytes() const {
+    return static_cast<size_t>(3 * preprocessor_->size() * preprocessor_->size()) * sizeof(float);
+}
+
+size_t Pipeline::row_bytes() const {
+    return static_cast<size_t>(image_rows_ * decoder_.hidden()) * size_of(decoder_.row_type());
 }
 
 }  // namespace palijet

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "decoder.h"
-#include "preprocessor.h"
 
 namespace palijet {
 
@@ -52,19 +51,23 @@ class Pipeline {
     void check(const std::vector<ImageView>& images, const std::vector<Request>& requests,
                const GenerateOptions& options) const;
     void encode(const std::vector<ImageView>& images, Timings& timings);  // images -> encoded_
-    const uint8_t* rows_of(size_t image) const;
+    void reserve(size_t images);
+    size_t pixel_bytes() const;  // of an image
+    size_t row_bytes() const;    // of an image's rows
 
     std::timed_mutex mutex_;
     std::atomic<std::thread::id> answering_{};  // the thread whose turn it is
     std::shared_ptr<Engine> vision_;
     std::shared_ptr<Engine> decoder_engine_;
     std::shared_ptr<EmbeddingTable> embeddings_;
-    Preprocessor preprocessor_;
+    std::unique_ptr<Preprocessor> preprocessor_;
     Decoder decoder_;
     size_t pixels_port_, rows_port_;
     int64_t image_rows_;
-    std::vector<float> pixels_;     // [images, 3, size, size]
-    std::vector<uint8_t> encoded_;  // [images, image rows, hidden] in the decoder's element type
+    bool shares_device_;  // image rows stay where the vision engine wrote them
+    Memory pixels_;       // [images, 3, size, size] float32
+    Memory encoded_;      // [images, image rows, hidden] in the decoder's element type
+    size_t room_ = 0;     // images that either has room for
 };
 
 }  // namespace palijet

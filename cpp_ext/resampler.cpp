@@ -1,9 +1,6 @@
 #include "resampler.h"
 
 #include <algorithm>
-#include <cmath>
-#include <string>
-#include <utility>
 
 #include "error.h"
 #include "transpose.h"
@@ -21,20 +18,6 @@ namespace palijet {
 namespace {
 
 constexpr int64_t kLanes = 16;  // rows resized side by side: a vector of 32-bit sums on AVX-512, four on NEON
-constexpr double kSupport = 2.0;
-
-double bicubic(double x) {
-    constexpr double a = -0.5;
-    x = std::fabs(x);
-    if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
-    if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * a;
-    return 0.0;
-}
-
-int32_t fixed_point(double weight) {
-    const double scaled = weight * (1 << kFractionBits);
-    return static_cast<int32_t>(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
-}
 
 // out[lane] = sum over taps of weights[tap] * pixels[tap, lane]; `step` bytes from tap to tap.
 PALIJET_VECTORISED void blend_lanes(const uint8_t* pixels, int64_t step, const int32_t* weights, int64_t taps,
@@ -72,60 +55,17 @@ PALIJET_VECTORISED void blend_rows(const uint8_t* rows, int64_t row_bytes, const
 
 }  // namespace
 
-Taps::Taps(int64_t in, int64_t out) : in_(in), out_(out) {
-    const double scale = static_cast<double>(in) / static_cast<double>(out);
-    const double filter_scale = std::max(scale, 1.0);
-    const double support = kSupport * filter_scale;
-    width_ = static_cast<int64_t>(std::ceil(support)) * 2 + 1;
-    bounds_.resize(static_cast<size_t>(out));
-    weights_.assign(static_cast<size_t>(out * width_), 0);
-    std::vector<double> exact(static_cast<size_t>(width_));
-    for (int64_t i = 0; i < out; ++i) {
-        const double center = (static_cast<double>(i) + 0.5) * scale;
-        const int64_t first = std::max<int64_t>(static_cast<int64_t>(center - support + 0.5), 0);
-        const int64_t last = std::min(static_cast<int64_t>(center + support + 0.5), in);
-        const int64_t count = last - first;
-        double total = 0;
-        for (int64_t tap = 0; tap < count; ++tap) {
-            const double distance = static_cast<double>(tap + first) - center + 0.5;
-            exact[static_cast<size_t>(tap)] = bicubic(distance * (1.0 / filter_scale));
-            total += exact[static_cast<size_t>(tap)];
-        }
-        for (int64_t tap = 0; tap < count; ++tap) {
-            const double weight =
-                total != 0.0 ? exact[static_cast<size_t>(tap)] / total : exact[static_cast<size_t>(tap)];
-            weights_[static_cast<size_t>(i * width_ + tap)] = fixed_point(weight);
-        }
-        bounds_[static_cast<size_t>(i)] = {first, count};
-    }
-}
-
-namespace {
-
-// Pillow 13 starts with the height where that shrinks by more than twice what the width does.
 bool starts_with_height(const ImageView& image, int64_t width, int64_t height) {
     const int64_t lower = image.height - height;
     return lower > 0 && lower > 2 * (image.width - width);
 }
-
-ImageView transposed(ImageView image) {
-    std::swap(image.width, image.height);
-    std::swap(image.row_stride, image.column_stride);
-    return image;
-}
-
-}  // namespace
 
 Resampler::Resampler(int64_t out_width, int64_t out_height) : wanted_width_(out_width), wanted_height_(out_height) {
     if (out_width < 1 || out_height < 1) throw InputError("an image cannot be resized to nothing");
 }
 
 const std::vector<uint8_t>& Resampler::resize(const ImageView& image) {
-    if (image.height < 1 || image.width < 1) throw InputError("the image is empty; give one of at least 1 x 1 pixels");
-    if (image.channels != 1 && image.channels != 3 && image.channels != 4) {
-        throw InputError("an image of " + std::to_string(image.channels) +
-                         " channels cannot be read; give grey, three colours, or three and alpha");
-    }
+    check_layout(image);
     const bool turned = starts_with_height(image, wanted_width_, wanted_height_);
     const ImageView view = turned ? transposed(image) : image;
     out_width_ = turned ? wanted_height_ : wanted_width_;
@@ -151,7 +91,7 @@ void Resampler::prepare(const ImageView& image) {
 
 // Some rows at a time: they are laid side by side, so that one weight meets one pixel of each of them in a vector.
 void Resampler::resize_width(const ImageView& image) {
-    const bool swap = planes_ == 3 && image.order == ChannelOrder::kBgr;
+    const bool swap = planes_ == 3 && image.format == PixelFormat::kBgr;
     const int64_t step = image.channels * kLanes;  // bytes of the tile from column to column
     for (int64_t top = 0; top < in_height_; top += kLanes) {
         const int64_t lanes = std::min(kLanes, in_height_ - top);

@@ -9,38 +9,13 @@
 #include <vector>
 
 #include "image_view.h"
+#include "taps.h"
 
 namespace palijet {
 
-constexpr int kFractionBits = 32 - 8 - 2;  // 8 bits of pixel and 2 of overshoot leave these
-
-// What one output element is: the weighted sum of its pixels, rounded and clipped.
-inline uint8_t rounded(int32_t sum) {
-    const int32_t value = sum >> kFractionBits;
-    return static_cast<uint8_t>(value < 0 ? 0 : value > 255 ? 255 : value);
-}
-constexpr int32_t kHalf = 1 << (kFractionBits - 1);  // a sum starts from here, so that it is rounded
-
-// Which input elements an output element is made of, and with which weights.
-class Taps {
-  public:
-    Taps() = default;
-    Taps(int64_t in, int64_t out);
-
-    bool are_of(int64_t in, int64_t out) const { return in == in_ && out == out_; }
-    int64_t first(int64_t out) const { return bounds_[static_cast<size_t>(out)].first; }
-    int64_t count(int64_t out) const { return bounds_[static_cast<size_t>(out)].count; }
-    const int32_t* weights(int64_t out) const { return weights_.data() + out * width_; }
-
-  private:
-    struct Bounds {
-        int64_t first, count;
-    };
-    std::vector<Bounds> bounds_;
-    std::vector<int32_t> weights_;  // [out, width_]
-    int64_t width_ = 0;             // weights kept per output element
-    int64_t in_ = 0, out_ = 0;
-};
+// Pillow 13 does where the height shrinks by more than twice what the width does. Then it is the transposed frame that
+// goes through the passes.
+bool starts_with_height(const ImageView& image, int64_t width, int64_t height);
 
 // Resizes to one size; tables and buffers are kept from frame to frame of the same size.
 class Resampler {

@@ -49,11 +49,14 @@ inline int64_t element_count(const Shape& shape) {
     return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
 }
 
+enum class Place { kHost, kDevice };  // kDevice: memory that only the device of the engine can read
+
 // Row-major elements in memory that outlives the view.
 struct TensorView {
     void* data = nullptr;
     ElementType type = ElementType::kFloat32;
     Shape shape;
+    Place place = Place::kHost;
 
     size_t bytes() const { return static_cast<size_t>(element_count(shape)) * size_of(type); }
 };

@@ -30,7 +30,7 @@ inline ImageView view_of(const pybind11::array& array, const std::string& channe
     view.row_stride = array.strides(0);
     view.column_stride = array.strides(1);
     view.channel_stride = array.ndim() == 3 ? array.strides(2) : 0;
-    view.order = channel_order == "bgr" ? ChannelOrder::kBgr : ChannelOrder::kRgb;
+    view.format = channel_order == "bgr" ? PixelFormat::kBgr : PixelFormat::kRgb;
     return view;
 }
 

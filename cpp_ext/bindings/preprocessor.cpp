@@ -1,7 +1,6 @@
-#include "preprocessor.h"
-
 #include <pybind11/numpy.h>
 
+#include "cpu_preprocessor.h"
 #include "frame.h"
 #include "register.h"
 
@@ -13,7 +12,7 @@ namespace {
 
 py::array_t<float> preprocess(const py::array& image, int64_t size, const std::string& channel_order) {
     const ImageView view = view_of(image, channel_order);
-    Preprocessor preprocessor(size);
+    CpuPreprocessor preprocessor(size);
     py::array_t<float> pixels({int64_t{3}, size, size});
     float* out = pixels.mutable_data();
     const py::gil_scoped_release released;
@@ -43,12 +42,12 @@ py::array_t<uint8_t> resize(const py::array& image, int64_t width, int64_t heigh
 }  // namespace
 
 void register_preprocessor(py::module_& module) {
-    py::class_<Preprocessor>(module, "Preprocessor",
-                             "Squashes frames to a square and normalises them; keeps its tables.")
+    py::class_<CpuPreprocessor>(module, "Preprocessor",
+                                "Squashes frames to a square and normalises them; keeps its tables.")
         .def(py::init<int64_t>(), py::arg("size"))
         .def(
             "run",
-            [](Preprocessor& preprocessor, const py::array& image, py::array_t<float, py::array::c_style> out,
+            [](CpuPreprocessor& preprocessor, const py::array& image, py::array_t<float, py::array::c_style> out,
                const std::string& channel_order) {
                 const ImageView view = view_of(image, channel_order);
                 if (out.size() != 3 * preprocessor.size() * preprocessor.size()) {

@@ -6,8 +6,10 @@
 #include <random>
 #include <vector>
 
+#include "cpu_device.h"
 #include "error.h"
 #include "kv_cache.h"
+#include "stand_in_device.h"
 
 using namespace palijet;
 
@@ -15,8 +17,8 @@ namespace {
 
 constexpr int64_t kWidth = 6;  // kv_heads * head_dim
 
-KvCache make_cache(int64_t max_batch, int64_t max_rows) {
-    return KvCache({2, 2, 3, ElementType::kFloat32, max_batch, max_rows});
+KvCache make_cache(int64_t max_batch, int64_t max_rows, Device& device = CpuDevice::instance()) {
+    return KvCache({2, 2, 3, ElementType::kFloat32, max_batch, max_rows}, device);
 }
 
 // What a cache is, plainly: for each block and sequence the rows it holds.
@@ -28,33 +30,37 @@ struct PlainCache {
 };
 
 // Fills the fresh rows with numbers of their own and takes counts[b] of them into both caches.
-void append(KvCache& cache, PlainCache& plain, const std::vector<int32_t>& counts, int64_t new_rows, float& next) {
+void append(KvCache& cache, PlainCache& plain, const std::vector<int32_t>& counts, int64_t new_rows, float& next,
+            Device& device = CpuDevice::instance()) {
     for (size_t block = 0; block < cache.blocks(); ++block) {
         const TensorView fresh = cache.fresh(block, new_rows);
-        float* values = static_cast<float*>(fresh.data);
+        std::vector<float> values(fresh.bytes() / sizeof(float));
         for (size_t b = 0; b < counts.size(); ++b) {
             for (int64_t i = 0; i < new_rows * kWidth; ++i) {
                 const float value = next++;
-                values[static_cast<int64_t>(b) * new_rows * kWidth + i] = value;
+                values[b * static_cast<size_t>(new_rows * kWidth) + static_cast<size_t>(i)] = value;
                 if (i < counts[b] * kWidth) plain.rows[block][b].push_back(value);
             }
         }
+        device.copy(fresh.data, values.data(), fresh.bytes());
     }
     cache.append(counts, new_rows);
 }
 
-void compare(KvCache& cache, const PlainCache& plain) {
+void compare(KvCache& cache, const PlainCache& plain, Device& device = CpuDevice::instance()) {
     const auto* lengths = static_cast<const int32_t*>(cache.lengths().data);
     for (size_t block = 0; block < cache.blocks(); ++block) {
         const TensorView past = cache.past(block);
         const int64_t bound = past.shape[1];
         REQUIRE(bound >= 1);
-        const auto* values = static_cast<const float*>(past.data);
+        std::vector<float> values(past.bytes() / sizeof(float));
+        device.copy(values.data(), past.data, past.bytes());
+        device.synchronize();
         for (size_t b = 0; b < plain.rows[block].size(); ++b) {
             const auto& expected = plain.rows[block][b];
             REQUIRE(lengths[b] * kWidth == static_cast<int64_t>(expected.size()));
             REQUIRE(bound >= lengths[b]);
-            const float* first = values + static_cast<int64_t>(b) * bound * kWidth;
+            const float* first = values.data() + static_cast<int64_t>(b) * bound * kWidth;
             REQUIRE(std::equal(expected.begin(), expected.end(), first));
             for (int64_t i = lengths[b] * kWidth; i < bound * kWidth; ++i) REQUIRE(std::isfinite(first[i]));
         }
@@ -84,7 +90,7 @@ TEST_CASE("the rows given to the graph grow in steps, so that shapes seldom chan
         if (cache.past(0).shape[1] != bound) ++changes;
         bound = cache.past(0).shape[1];
     }
-    CHECK(changes == 4);  // 64 -> 128 -> 192 -> 256 -> 300
+    CHECK(changes == 4);  // 64 -> 128 -> 192 -> 256 -> 320
     compare(cache, plain);
 }
 
@@ -129,15 +135,17 @@ TEST_CASE("what does not fit is refused") {
     CHECK_THROWS_AS(cache.rewind(2, 0), InputError);
 }
 
-TEST_CASE("any sequence of operations leaves what a plain model of the cache holds") {
+namespace {
+
+void operate_at_random(Device& device, int rounds) {
     std::mt19937 random(20261123);
     const auto pick = [&](int64_t low, int64_t high) {
         return std::uniform_int_distribution<int64_t>(low, high)(random);
     };
     int64_t operations = 0;
-    for (int round = 0; round < 300; ++round) {
+    for (int round = 0; round < rounds; ++round) {
         const int64_t max_batch = pick(1, 4), max_rows = pick(1, 200);
-        KvCache cache = make_cache(max_batch, max_rows);
+        KvCache cache = make_cache(max_batch, max_rows, device);
         float next = 1;
         for (int use = 0; use < 3; ++use) {
             const int64_t batch = pick(1, max_batch), rows = pick(1, max_rows);
@@ -158,11 +166,22 @@ TEST_CASE("any sequence of operations leaves what a plain model of the cache hol
                     const int64_t new_rows = pick(1, std::min<int64_t>(room - longest, 40));
                     std::vector<int32_t> counts;
                     for (int64_t b = 0; b < batch; ++b) counts.push_back(static_cast<int32_t>(pick(0, new_rows)));
-                    append(cache, plain, counts, new_rows, next);
+                    append(cache, plain, counts, new_rows, next, device);
                 }
-                compare(cache, plain);
+                compare(cache, plain, device);
             }
         }
     }
     MESSAGE(operations << " random operations");
+}
+
+}  // namespace
+
+TEST_CASE("any sequence of operations leaves what a plain model of the cache holds") {
+    operate_at_random(CpuDevice::instance(), 300);
+}
+
+TEST_CASE("on a GPU the cache holds the same") {
+    operate_at_random(*palijet::tests::stand_in_device(), 20);
+    CHECK(palijet::tests::stand_in_cuda().living() == 0);
 }

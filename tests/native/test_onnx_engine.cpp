@@ -1,7 +1,8 @@
-// Needs PALIJET_ONNXRUNTIME (libonnxruntime) and PALIJET_TEST_DECODER (a decoder.onnx) in the environment.
+// Needs PALIJET_ONNXRUNTIME (libonnxruntime) and PALIJET_TEST_BUNDLE (a bundle) in the environment.
 #include <doctest/doctest.h>
 
 #include <cstdlib>
+#include <string>
 #include <vector>
 
 #include "onnx_engine.h"
@@ -15,11 +16,12 @@ TEST_CASE("a library that is not there, or is none, is named") {
 
 TEST_CASE("a real graph runs over bound memory") {
     const char* library = std::getenv("PALIJET_ONNXRUNTIME");
-    const char* graph = std::getenv("PALIJET_TEST_DECODER");
-    if (!library || !graph) {
-        MESSAGE("skipped: PALIJET_ONNXRUNTIME or PALIJET_TEST_DECODER is not set");
+    const char* bundle = std::getenv("PALIJET_TEST_BUNDLE");
+    if (!library || !bundle) {
+        MESSAGE("skipped: PALIJET_ONNXRUNTIME or PALIJET_TEST_BUNDLE is not set");
         return;
     }
+    const std::string graph = std::string(bundle) + "/decoder.onnx";
     CHECK_THROWS_AS(OnnxEngine("/does/not/exist.onnx", library, {}), EngineError);
     OnnxEngine engine(graph, library, {1, false});
     CHECK_THROWS_WITH_AS(engine.run(), doctest::Contains("was not given"), EngineError);

@@ -38,7 +38,7 @@ struct Fixture {
             view.row_stride = width;
             view.column_stride = 1;
             view.channel_stride = 0;
-            view.order = ChannelOrder::kRgb;
+            view.format = PixelFormat::kRgb;
             images.push_back(view);
         }
     }

@@ -5,8 +5,8 @@
 #include <random>
 #include <vector>
 
+#include "cpu_preprocessor.h"
 #include "error.h"
-#include "preprocessor.h"
 
 using namespace palijet;
 
@@ -65,7 +65,7 @@ TEST_CASE("frames of any size, layout and stride are read within their bounds an
         view.width = width;
         view.height = height;
         view.channels = channels;
-        view.order = pick(0, 1) ? ChannelOrder::kBgr : ChannelOrder::kRgb;
+        view.format = pick(0, 1) ? PixelFormat::kBgr : PixelFormat::kRgb;
         view.channel_stride = planar ? height * (width + row_gap) : 1;
         view.column_stride = planar ? 1 : channels + pixel_gap;
         view.row_stride = planar ? width + row_gap : width * view.column_stride + row_gap;
@@ -84,7 +84,7 @@ TEST_CASE("frames of any size, layout and stride are read within their bounds an
         REQUIRE(static_cast<int64_t>(resized.size()) == planes * out_width * out_height);
 
         const int64_t plane = pick(0, planes - 1), x = pick(0, out_width - 1), y = pick(0, out_height - 1);
-        const int64_t channel = planes == 1 ? 0 : view.order == ChannelOrder::kBgr ? 2 - plane : plane;
+        const int64_t channel = planes == 1 ? 0 : view.format == PixelFormat::kBgr ? 2 - plane : plane;
         std::vector<uint8_t> one;
         for (int64_t row = 0; row < height; ++row) {
             for (int64_t column = 0; column < width; ++column) {
@@ -101,9 +101,9 @@ TEST_CASE("frames of any size, layout and stride are read within their bounds an
 TEST_CASE("tables are kept while sizes stay and made anew when they change") {
     Resampler resampler(20, 10);
     std::vector<uint8_t> large(90 * 60, 200), small(30 * 20, 100);
-    ImageView view{large.data(), 60, 90, 1, 90, 1, 0, ChannelOrder::kBgr};
+    ImageView view{large.data(), 60, 90, 1, 90, 1, 0, PixelFormat::kBgr};
     CHECK(resampler.resize(view)[50] == 200);
-    ImageView other{small.data(), 20, 30, 1, 30, 1, 0, ChannelOrder::kBgr};
+    ImageView other{small.data(), 20, 30, 1, 30, 1, 0, PixelFormat::kBgr};
     CHECK(resampler.resize(other)[50] == 100);
     CHECK(resampler.resize(view)[199] == 200);
 }
@@ -111,9 +111,9 @@ TEST_CASE("tables are kept while sizes stay and made anew when they change") {
 TEST_CASE("pixels are normalised to -1 ... 1, grey for all three colours") {
     std::vector<uint8_t> grey(8 * 8, 255);
     grey[0] = 0;
-    const ImageView view{grey.data(), 8, 8, 1, 8, 1, 0, ChannelOrder::kBgr};
+    const ImageView view{grey.data(), 8, 8, 1, 8, 1, 0, PixelFormat::kBgr};
     std::vector<float> out(3 * 8 * 8);
-    Preprocessor(8).run(view, out.data());
+    CpuPreprocessor(8).run(view, out.data());
     for (const int64_t plane : {0, 64, 128}) {
         CHECK(out[static_cast<size_t>(plane)] == -1.0f);
         CHECK(out[static_cast<size_t>(plane + 1)] == 1.0f);
@@ -123,7 +123,7 @@ TEST_CASE("pixels are normalised to -1 ... 1, grey for all three colours") {
 TEST_CASE("what is no frame is refused") {
     uint8_t pixel[4] = {};
     Resampler resampler(4, 4);
-    CHECK_THROWS_AS(resampler.resize({pixel, 0, 1, 1, 1, 1, 0, ChannelOrder::kBgr}), InputError);
-    CHECK_THROWS_AS(resampler.resize({pixel, 1, 1, 2, 2, 2, 1, ChannelOrder::kBgr}), InputError);
+    CHECK_THROWS_AS(resampler.resize({pixel, 0, 1, 1, 1, 1, 0, PixelFormat::kBgr}), InputError);
+    CHECK_THROWS_AS(resampler.resize({pixel, 1, 1, 2, 2, 2, 1, PixelFormat::kBgr}), InputError);
     CHECK_THROWS_AS(Resampler(0, 4), InputError);
 }
