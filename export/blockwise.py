@@ -34,11 +34,12 @@ def per_block(weight: Float, bits: int, block: int) -> tuple[NDArray[np.int8], N
     widest = np.abs(blocks).max(axis=2)
     best_scale = np.empty_like(widest)
     best_error = np.full_like(widest, np.inf)
+    steps, rounded = np.empty_like(blocks), np.empty_like(blocks)
     for shrink in _SHRINKS if bits == 4 else _SHRINKS[:1]:  # INT8's steps are too fine for clipping to pay
         scale = fp16_at_least(widest * (shrink / highest)).astype(np.float32)
-        steps = blocks * (1 / scale)[:, :, None]
-        rounded = np.clip(np.rint(steps), lowest, highest)
-        rounded -= steps
+        np.multiply(blocks, (1 / scale)[:, :, None], out=steps)
+        np.clip(np.rint(steps, out=rounded), lowest, highest, out=rounded)
+        np.subtract(rounded, steps, out=rounded)
         error = np.einsum("obi,obi->ob", rounded, rounded) * scale**2
         better = error < best_error
         best_scale[better], best_error[better] = scale[better], error[better]

@@ -20,7 +20,7 @@ from .blockwise import pack_int4, per_block, per_channel
 if TYPE_CHECKING:
     from .graph import Graph
 
-_PIECE_ELEMENTS = 1 << 20  # of a weight worked on at a time: what stays in a core's cache
+_PIECE_ELEMENTS = 1 << 17  # of a weight worked on at a time: what stays in a core's cache
 _COLUMN_ELEMENTS = 1 << 25  # of a floating-point weight transposed at a time
 
 
