@@ -18,6 +18,7 @@ import msgspec
 
 from ..jetson.gpu import read_gpu
 from ..jetson.memory import free_memory
+from ..jetson.memory_plan import BUILD_FACTOR, CUDA_BYTES
 from ..runtime.bundle import DECODER_GRAPH, VISION_GRAPH, Bundle, FileSpec, Manifest, sha256_of
 from ..runtime.engines import (
     ENGINE_SET,
@@ -40,13 +41,6 @@ GRAPHS = {"vision": VISION_GRAPH, "decoder": DECODER_GRAPH}
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many steps of it are done and how many there are."""
-
-BUILD_FACTOR = 3.0
-"""Peak memory of a build over the bytes of its weights: the parsed network, its optimised copy, the serialized plan. Measured with
-TensorRT-RTX 1.7.1 on a CPU (docs/engines.md); not yet measured on a Jetson."""
-
-_BUILDER_BYTES = 600_000_000
-"""What the builder's libraries and a CUDA context take by themselves, on top."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +108,7 @@ def build(
 
 def estimate_build_bytes(weight_bytes: int, workspace_bytes: int) -> int:
     """Peak memory of building one engine."""
-    return int(BUILD_FACTOR * weight_bytes) + workspace_bytes + _BUILDER_BYTES
+    return int(BUILD_FACTOR * weight_bytes) + workspace_bytes + CUDA_BYTES
 
 
 def _check_precision(manifest: Manifest, trt: TensorRt) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from ..jetson.boards import board_spec
+from ..jetson.memory_plan import plan, refusal
 from ..runtime.bundle import (
     CONTRACT_VERSION,
     EMBEDDINGS,
@@ -70,6 +72,7 @@ class ExportOptions:
     block: int = 32  # inputs that share a scale in int8-weight and int4: 32, 64 or 128
     keep_fp16: float = 0.1  # share of the weights that may stay at FP16 where quantization hurts
     smooth: bool = True  # False shows what int8 and int4 do without smoothing
+    board: str | None = None  # refuse what this board cannot run: "orin-nano-8gb"
     opset: int = 17  # the highest that TensorRT 8.6 reads; block-quantized graphs have 21
     overwrite: bool = False  # replace a bundle that is there
     rescale: bool = True  # False shows what FP16 does without the rescaling of `numerics`
@@ -128,21 +131,26 @@ def _export(source: Checkpoint, output: Path, options: ExportOptions, report: Pr
     tokens = read_token_ids(source)
     target = output.absolute()
     _check_target(target, source, options)
+    numerics = (
+        Numerics.of_quantized("fp32") if parts.is_quantized else Numerics.of(parts.vision, rescale=options.rescale)
+    )
+    manifest = _manifest(source, options, parts, numerics, tokens)
+    _check_board(manifest, options)
     size = _estimate_bytes(source, parts, options.block)
     with staging_folder(target, size, source.path) as staging:
         calibrated = _calibrate(source, staging, parts, options, report)
         recipe = calibrated.recipe if calibrated else plain_recipe(source, parts, options.block)
         meter = _Meter(size, report)
-        graphs = GraphFiles(source, parts, recipe, staging, options.opset, options.rescale)
+        graphs = GraphFiles(source, parts, recipe, staging, numerics, options.opset)
         files = graphs.write(meter.part, judged=calibrated is not None)
         quality = _judge(source, graphs, recipe, calibrated, options, report) if parts.is_quantized else None
         files[EMBEDDINGS] = _write_embeddings(source, staging / EMBEDDINGS, meter)
         shutil.copyfile(source.path / TOKENIZER, staging / TOKENIZER)
         files[TOKENIZER] = file_spec(staging / TOKENIZER)
-        manifest = _manifest(source, options, parts, graphs, tokens, files, quality)
+        manifest = msgspec.structs.replace(manifest, files=files, opset=graphs.opset, quality=quality)
         if quality is not None:
             (staging / REPORT).write_text(report_page(manifest), encoding="utf-8")
-            manifest = msgspec.structs.replace(manifest, files=files | {REPORT: file_spec(staging / REPORT)})
+            files[REPORT] = file_spec(staging / REPORT)
         (staging / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
         move_into_place(staging, target)
     return open_bundle(target, verify=False)
@@ -203,22 +211,25 @@ def _judge(
     return msgspec.structs.replace(quality, warnings=quality.warnings + options.calibration.notes)
 
 
+def _check_board(manifest: Manifest, options: ExportOptions) -> None:
+    if options.board is None:
+        return
+    why = refusal(plan(manifest, board_spec(options.board)), manifest)
+    if why is not None:
+        raise BundleError(why)
+
+
 def _manifest(
-    source: Checkpoint,
-    options: ExportOptions,
-    parts: PartPrecisions,
-    graphs: GraphFiles,
-    tokens: TokenIds,
-    files: dict[str, FileSpec],
-    quality: Quality | None,
+    source: Checkpoint, options: ExportOptions, parts: PartPrecisions, numerics: Numerics, tokens: TokenIds
 ) -> Manifest:
+    """What is known before anything is written: all but the files."""
     vision, text = source.config.vision_config, source.config.text_config
     return Manifest(
         contract=CONTRACT_VERSION,
         family=source.config.family,
         precision=options.precision,
         precisions=Precisions(**vars(parts)),
-        opset=graphs.opset,
+        opset=options.opset,
         vision=VisionSpec(
             image_size=vision.image_size,
             patch_size=vision.patch_size,
@@ -243,10 +254,10 @@ def _manifest(
             rows=text.vocab_size,
             width=text.hidden_size,
             dtype=source.dtype(names.EMBEDDINGS),
-            scale=text.hidden_size**0.5 * graphs.residual_scale,
+            scale=text.hidden_size**0.5 * numerics.residual_scale,
         ),
         tokens=tokens,
-        files=files,
+        files={},
         made_by=Provenance(
             checkpoint=source.path.resolve().name,
             adapters=tuple(folder.resolve().name for folder in options.adapters),
@@ -254,7 +265,6 @@ def _manifest(
             tools={package: version(package) for package in ("palijet", "onnx", "onnx-ir", "safetensors")},
             calibration=options.calibration.source if options.calibration and parts.is_quantized else None,
         ),
-        quality=quality,
     )
 
 

@@ -36,16 +36,20 @@ class GraphFiles:
     """Writes the graphs of a checkpoint, seen through a recipe, into a folder."""
 
     def __init__(
-        self, checkpoint: Checkpoint, parts: PartPrecisions, recipe: Recipe, folder: Path, opset: int, rescale: bool
+        self,
+        checkpoint: Checkpoint,
+        parts: PartPrecisions,
+        recipe: Recipe,
+        folder: Path,
+        numerics: Numerics,
+        opset: int,
     ) -> None:
-        self.opset = opset
+        self.opset = opset  # of the graphs that onnxruntime is given, once they are written
         self._checkpoint = SmoothedCheckpoint(checkpoint, recipe.smoothing) if recipe.smoothing else checkpoint
         self._parts = parts
         self._recipe = recipe
         self._folder = folder
-        self._numerics = (
-            Numerics.of_quantized("fp32") if parts.is_quantized else Numerics.of(parts.vision, rescale=rescale)
-        )
+        self._numerics = numerics
 
     @property
     def residual_scale(self) -> float:
@@ -99,7 +103,7 @@ class GraphFiles:
     def _model(self, part: str, build: Build, store: WeightFile, numerics: Numerics) -> ir.Model:
         prefixes = ("vision.", "projector") if part == "vision" else ("text.", "lm_head")
         schemes = {name: scheme for name, scheme in self._recipe.schemes.items() if name.startswith(prefixes)}
-        opset = max([self.opset, *(scheme.least_opset for scheme in schemes.values())])
+        opset = self.opset = max([self.opset, *(scheme.least_opset for scheme in schemes.values())])
         if self._parts.is_quantized and numerics.is_fp16:
             opset = max(opset, _FP16_OPSET)
         graph = Graph(numerics, store, opset, schemes if self._parts.is_quantized else None)

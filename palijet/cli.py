@@ -100,6 +100,9 @@ def export(
     lora: Annotated[
         list[Path] | None, typer.Option(help="Folder of a PEFT adapter to merge; may be given several times.")
     ] = None,
+    board: Annotated[
+        str | None, typer.Option(help="Refuse what this board cannot run: orin-nano-8gb; see `doctor --boards`.")
+    ] = None,
     block: Annotated[int, typer.Option(help="Inputs that share a scale at int8-weight and int4: 32, 64 or 128.")] = 32,
     keep_fp16: Annotated[
         float, typer.Option(help="Share of the weights that may stay at FP16 where quantization hurts.", min=0, max=1)
@@ -121,6 +124,7 @@ def export(
         head_precision=head_precision,
         adapters=tuple(lora or ()),
         calibration=calibration,
+        board=board,
         block=block,
         keep_fp16=keep_fp16,
         overwrite=overwrite,
@@ -300,6 +304,29 @@ def bench(
     for name, value in settings.items():
         rest.add_row(name, str(value))
     _print_table(rest)
+
+
+@app.command()
+def doctor(
+    bundle: Annotated[Path | None, typer.Option(help="Say what this bundle takes, too.", show_default=False)] = None,
+    board: Annotated[str | None, typer.Option(help="On this board, as orin-nano-8gb; else on this machine.")] = None,
+    boards: Annotated[bool, typer.Option("--boards", help="List the boards that are known.")] = False,
+    root: Annotated[
+        Path, typer.Option(help="Look at the /proc, /sys and /etc of another machine.", hidden=True)
+    ] = Path("/"),
+    as_json: JsonOption = False,
+) -> None:
+    """Look at this machine: what it has, what is wrong, and the mend."""
+    from .show_machine import show_boards, show_findings, show_plans
+
+    if boards:
+        show_boards(as_json=as_json)
+        return
+    if bundle is not None:
+        show_plans(bundle, board, root, as_json=as_json)
+        return
+    if not show_findings(root, as_json=as_json):
+        raise typer.Exit(1)
 
 
 @app.command()

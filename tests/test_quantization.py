@@ -19,6 +19,7 @@ from palijet.export.checkpoint import Checkpoint
 from palijet.export.graph_files import GraphFiles
 from palijet.export.layerwise import LayerwiseRun
 from palijet.export.linear_layers import linear_layers
+from palijet.export.numerics import Numerics
 from palijet.export.open_checkpoint import open_checkpoint
 from palijet.export.precision import PartPrecisions
 from palijet.export.recipe import Recipe
@@ -211,7 +212,9 @@ def difference(checkpoint: Checkpoint, spread: float) -> float:
     for recipe in (Recipe(), Recipe(smoothing=smoothing)):
         with tempfile.TemporaryDirectory() as folder:
             parts = PartPrecisions("fp32", "fp32", "fp32", "fp32")
-            GraphFiles(checkpoint, parts, recipe, Path(folder), 17, True).write(lambda part: lambda count: None)
+            GraphFiles(checkpoint, parts, recipe, Path(folder), Numerics.of("fp32"), 17).write(
+                lambda part: lambda count: None
+            )
             pixels = np.random.default_rng(1).uniform(-1, 1, (1, 3, 112, 112)).astype(np.float32)
             rows = onnxruntime.InferenceSession(Path(folder) / VISION_GRAPH).run(None, {"pixel_values": pixels})[0]
             decoder = onnxruntime.InferenceSession(Path(folder) / DECODER_GRAPH)
