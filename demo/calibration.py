@@ -13,5 +13,5 @@ def demo_calibration(scenes: int = 48) -> Calibration:
     examples = []
     for seed in range(FIRST_SEED, FIRST_SEED + scenes):
         frame, asked = questions_about(seed)
-        examples += [Example(frame, question.prompt, name=f"scene {seed}") for question in asked]
+        examples += [Example(frame, question.prompt, f"scene {seed}") for question in asked]
     return split(examples, f"{scenes} demo scenes from seed {FIRST_SEED}")

@@ -24,7 +24,7 @@ def per_channel(weight: Float, bits: int = 8) -> tuple[NDArray[np.int8], NDArray
 def per_block(weight: Float, bits: int, block: int) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
     """[out, in] -> integers [out, in] and scales [out, in / block] of the least squared error.
 
-    The scale of each block is searched: its range as it is, or clipped by up to a quarter (the search of Shao et al. 2023,
+    The scale of each block is searched: its range as it is, or clipped by up to 28 % (the search of Shao et al. 2023,
     arXiv:2308.13137, without the gradient). INT4 may use -8, whose twin +8 does not exist.
     """
     out, into = weight.shape

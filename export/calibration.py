@@ -35,8 +35,8 @@ class Example:
 
     image: NDArray[np.uint8]  # [height, width, 1, 3 or 4], BGR
     prompt: str
+    name: str  # of the frame: its file, or its place in a video
     answer: str | None = None
-    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,14 @@ def load_calibration(
     """
     if not source.exists():
         raise CalibrationError(f"{source} does not exist; give a folder of pictures, a video or a .jsonl file")
-    lists = [source] if source.suffix == ".jsonl" else sorted(source.glob("*.jsonl")) if source.is_dir() else []
+    if source.is_dir():
+        lists = sorted(path for path in source.iterdir() if path.suffix.lower() == ".jsonl")
+    else:
+        lists = [source] if source.suffix.lower() == ".jsonl" else []
+    if lists and prompts:
+        raise CalibrationError(
+            f"{lists[0]} brings its own prompts; leave --calibrate-prompt out, or give a folder without .jsonl files"
+        )
     notes: list[str] = []
     examples = list(_listed(lists, limit, notes) if lists else _asked(source, prompts, limit, notes))
     usable = [example for example in examples if _shows_something(example)]
@@ -73,18 +80,22 @@ def load_calibration(
         )
     frames = len({example.name for example in usable})
     if frames < ENOUGH_FRAMES:
-        notes.append(f"{frames} frames are few to calibrate with; {ENOUGH_FRAMES} or more would do")
+        limited = " (--calibrate-samples is the limit)" if len(usable) + len(prompts) > limit else ""
+        notes.append(f"{frames} frames are few to calibrate with; {ENOUGH_FRAMES} or more would do{limited}")
     return split(usable, str(source), held_out, notes)
 
 
 def split(examples: Sequence[Example], source: str, held_out: float = 0.25, notes: Sequence[str] = ()) -> Calibration:
-    """Keep every n-th frame apart, with all that is asked about it; a lone frame serves for both."""
+    """Keep every n-th frame apart, with all that is asked about it; a lone frame serves for both, and a note says so."""
     names = list(dict.fromkeys(example.name for example in examples))
-    every = max(2, round(1 / held_out)) if held_out > 0 else len(names) + 1
+    every = max(2, min(round(1 / held_out), len(names)))
     apart = set(names[every - 1 :: every])
+    if not apart:
+        note = "there is one frame only, so the bundle is judged by what it was calibrated with"
+        return Calibration(tuple(examples), tuple(examples), source, (*notes, note))
     kept = tuple(example for example in examples if example.name not in apart)
     judged = tuple(example for example in examples if example.name in apart)
-    return Calibration(kept or tuple(examples), judged or kept, source, tuple(notes))
+    return Calibration(kept, judged, source, tuple(notes))
 
 
 class _Line(msgspec.Struct):
@@ -126,11 +137,14 @@ def _asked(source: Path, prompts: Sequence[str], limit: int, notes: list[str]) -
     try:
         video = VideoFile(source)
         with video:
-            every = max(1, video.promised // frames)
-            chosen = (frame for frame in video if frame.index % every == 0)
-            for _, frame in zip(range(frames), chosen, strict=False):
-                for prompt in prompts:
-                    yield Example(frame.image, prompt, name=f"{source.name}, frame {frame.index}")
+            length = video.promised or sum(1 for _ in VideoFile(source))  # some containers do not know
+            chosen = set(_evenly(range(length), frames))
+            for frame in video:
+                if frame.index in chosen:
+                    for prompt in prompts:
+                        yield Example(frame.image, prompt, f"{source.name}, frame {frame.index}")
+        if video.ended_early:
+            notes.append(video.ended_early)
     except SourceError as error:
         raise CalibrationError(str(error)) from None
 
@@ -143,7 +157,7 @@ def _read(path: Path, prompts: Sequence[str], answer: str | None, notes: list[st
         log.warning(notes[-1])
         return
     for prompt in prompts:
-        yield Example(image, prompt, answer, path.name)
+        yield Example(image, prompt, str(path), answer)
 
 
 def _evenly(things: Sequence[T], count: int) -> list[T]:
@@ -153,7 +167,9 @@ def _evenly(things: Sequence[T], count: int) -> list[T]:
 
 
 def _shows_something(example: Example) -> bool:
-    return float(example.image.std()) >= _DARKEST_SPREAD
+    image = example.image
+    channels = image.reshape(image.shape[0] * image.shape[1], -1)[:, :3]  # alpha shows nothing
+    return float(channels.std(axis=0).max()) >= _DARKEST_SPREAD
 
 
 def answered(examples: Sequence[Example], answers: Sequence[str]) -> tuple[Example, ...]:

@@ -56,7 +56,7 @@ def verify(bundle: Bundle, folder: Path, built: EngineSet, tensorrt: str = "auto
 
 def open_session(bundle: Bundle, engine: str) -> Any:
     """The graph that the engine was built from, on onnxruntime."""
-    return import_onnxruntime().InferenceSession(bundle.tensorrt_graph(_GRAPHS[engine]), session_options(0))
+    return import_onnxruntime().InferenceSession(bundle.tensorrt_graph(_GRAPHS[engine]), session_options())
 
 
 def run_session(session: Any, inputs: Tensors) -> Tensors:

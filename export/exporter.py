@@ -40,6 +40,7 @@ from .calibration import Calibration
 from .checkpoint import Checkpoint, expected_tensors
 from .graph_files import GraphFiles
 from .judge import judge
+from .linear import finite
 from .linear_layers import linear_layers
 from .numerics import Numerics
 from .open_checkpoint import open_checkpoint
@@ -96,6 +97,10 @@ class ExportOptions:
             decoder=self.decoder_precision,
             head=self.head_precision,
         )
+        if self.calibration is not None and not parts.is_quantized:
+            raise CalibrationError(
+                f"{self.precision} needs no calibration; leave --calibrate out, or choose int8, int8-weight or int4"
+            )
         if "int8" in parts.all and self.calibration is None:
             raise CalibrationError(
                 "int8 quantizes activations, whose range must be seen first: pass --calibrate FOLDER_OR_VIDEO with frames of "
@@ -272,7 +277,8 @@ def _write_embeddings(source: Checkpoint, path: Path, meter: _Meter) -> FileSpec
     rows = source.config.text_config.vocab_size
     with HashedFile(path, meter.part("embeddings")) as file:
         for start in range(0, rows, _EMBEDDING_ROWS):
-            file.write_array(source.read_rows(names.EMBEDDINGS, start, min(start + _EMBEDDING_ROWS, rows)))
+            piece = source.read_rows(names.EMBEDDINGS, start, min(start + _EMBEDDING_ROWS, rows))
+            file.write_array(finite(piece, "the embeddings"))
     return file.spec
 
 

@@ -44,7 +44,8 @@ class GraphFiles:
         numerics: Numerics,
         opset: int,
     ) -> None:
-        self.opset = opset  # of the graphs that onnxruntime is given, once they are written
+        self._opset = opset
+        self.opset = opset  # the highest of the written graphs that onnxruntime is given
         self._checkpoint = SmoothedCheckpoint(checkpoint, recipe.smoothing) if recipe.smoothing else checkpoint
         self._parts = parts
         self._recipe = recipe
@@ -103,7 +104,8 @@ class GraphFiles:
     def _model(self, part: str, build: Build, store: WeightFile, numerics: Numerics) -> ir.Model:
         prefixes = ("vision.", "projector") if part == "vision" else ("text.", "lm_head")
         schemes = {name: scheme for name, scheme in self._recipe.schemes.items() if name.startswith(prefixes)}
-        opset = self.opset = max([self.opset, *(scheme.least_opset for scheme in schemes.values())])
+        opset = max([self._opset, *(scheme.least_opset for scheme in schemes.values())])
+        self.opset = max(self.opset, opset)
         if self._parts.is_quantized and numerics.is_fp16:
             opset = max(opset, _FP16_OPSET)
         graph = Graph(numerics, store, opset, schemes if self._parts.is_quantized else None)

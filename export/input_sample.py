@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-KEPT_ROWS = 512
+KEPT_ROWS = 256
 
 
 class InputSample:
@@ -13,6 +13,8 @@ class InputSample:
 
     def __init__(self, width: int, sequences: int) -> None:
         self.largest = np.zeros(width, np.float32)  # of each channel's magnitudes
+        self._sum = np.zeros(width, np.float64)
+        self._count = 0
         self._kept: list[NDArray[np.float32]] = []
         self._share = max(2, KEPT_ROWS // max(1, sequences))
         self._random = np.random.default_rng(0)
@@ -21,8 +23,15 @@ class InputSample:
         """Take a sequence's rows into account; some are kept, the one with the largest value always."""
         size = np.abs(rows)
         np.maximum(self.largest, size.max(axis=0), out=self.largest)
+        self._sum += size.sum(axis=0)
+        self._count += len(rows)
         chosen = self._random.choice(len(rows), min(self._share - 1, len(rows)), replace=False)
         self._kept.append(rows[[int(size.max(axis=1).argmax()), *chosen]])
+
+    @property
+    def mean(self) -> NDArray[np.float32]:
+        """Of each channel's magnitudes, over all rows."""
+        return (self._sum / max(self._count, 1)).astype(np.float32)
 
     @property
     def rows(self) -> NDArray[np.float32]:
@@ -35,5 +44,6 @@ class InputSample:
             return self
         wider = InputSample(width, 1)
         wider.largest[: len(self.largest)] = self.largest
+        wider._sum[: len(self.largest)], wider._count = self._sum, self._count
         wider._kept = [np.pad(rows, ((0, 0), (0, width - rows.shape[1]))) for rows in self._kept]
         return wider

@@ -31,14 +31,14 @@ class Reference:
     tokens: list[NDArray[np.int32]]  # [sequence] -> [answer + 1]
 
     @staticmethod
-    def of(run: LayerwiseRun, held_out: list[int]) -> Reference:
-        """Of a finished run."""
+    def of(run: LayerwiseRun) -> Reference:
+        """Of a finished run, the sequences that it kept."""
         return Reference(
             run.images,
             run.image_rows,
-            [run.sequences[i] for i in held_out],
-            [[rows[i] for i in held_out] for rows in run.hidden],
-            [run.tokens[i] for i in held_out],
+            [run.sequences[i] for i in run.kept],
+            run.hidden,
+            [run.tokens[i] for i in run.kept],
         )
 
 
@@ -77,13 +77,13 @@ def judge(
     """Run both graphs over the reference's sequences. `decoder_graph` is one whose hidden states are outputs (`build_decoder`)."""
     ort = import_onnxruntime()
     text = checkpoint.config.text_config
-    vision = ort.InferenceSession(vision_graph, session_options(0))
+    vision = ort.InferenceSession(vision_graph, session_options())
     rows = {
         i: vision.run(None, {"pixel_values": reference.images[i][None]})[0][0]
         for i in {s.image for s in reference.sequences}
     }
     del vision
-    session = ort.InferenceSession(decoder_graph, session_options(0))
+    session = ort.InferenceSession(decoder_graph, session_options())
     names = [output.name for output in session.get_outputs()]
     wanted = [name for name in names if name == "token" or name.startswith("hidden.")]
     nothing = np.zeros((1, 1, text.num_key_value_heads, text.head_dim), np.float32)
@@ -128,14 +128,16 @@ def judge(
         image_error=tally.image.relative,
         hidden_errors=tuple(sums.relative for sums in tally.layers),
         final_error=tally.final.relative,
-        warnings=() if share >= POOR_AGREEMENT else (_advice(share),),
+        warnings=() if share >= POOR_AGREEMENT else (_advice(share, layers),),
     )
 
 
-def _advice(share: float) -> str:
+def _advice(share: float, layers: tuple[LayerQuality, ...]) -> str:
+    stored = {layer.precision for layer in layers}
+    safer = "fp16" if "int8-weight" in stored else "int8-weight or fp16"
     return (
         f"only {share:.1%} of the tokens are those of FP32: keep more layers at FP16 (--keep-fp16 0.2), calibrate with more "
-        "frames of the camera in use, or take --precision int8-weight or fp16"
+        f"frames of the camera in use, or take --precision {safer}"
     )
 
 

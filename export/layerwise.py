@@ -42,7 +42,8 @@ class Stage:
 class LayerwiseRun:
     """Runs a checkpoint over sequences; iterate over it to take the stages as they are done.
 
-    `sampled` says of which sequences the inputs are looked at; all are carried along.
+    `sampled` says of which sequences the inputs are looked at, `kept` of which the hidden states are; all are carried along.
+    Graphs and weights of a stage lie in `scratch` while it runs.
 
     Raises:
         CalibrationError: an activation is not a number.
@@ -55,25 +56,27 @@ class LayerwiseRun:
         images: list[Rows],
         sequences: list[Sequence],
         sampled: set[int],
+        kept: list[int],
+        scratch: Path,
         advance: Advance = lambda _: None,
-        threads: int = 0,
     ) -> None:
         self.checkpoint = checkpoint
         self.images = images
         self.sequences = sequences
         self.sampled = sampled
         self.image_rows: list[Rows] = []
-        self.hidden: list[list[Rows]] = []  # [decoder layer + final norm][sequence] -> [rows, hidden]
+        self.kept = kept
+        self.hidden: list[list[Rows]] = []  # [decoder layer][kept sequence] -> [rows, hidden]
         self.tokens: list[NDArray[np.int32]] = []  # [sequence] -> [answer + 1]
+        self._scratch = scratch
         self._advance = advance
-        self._threads = threads
         self._layers = linear_layers(checkpoint.config)
 
     @staticmethod
-    def stages(checkpoint: Checkpoint) -> int:
-        """How many there are."""
-        config = checkpoint.config
-        return config.vision_config.num_hidden_layers + config.text_config.num_hidden_layers + 3
+    def steps(checkpoint: Checkpoint, images: int, sequences: int) -> int:
+        """How often `advance` will be called: each stage once per image or sequence."""
+        vision, text = checkpoint.config.vision_config, checkpoint.config.text_config
+        return (vision.num_hidden_layers + 2) * images + (text.num_hidden_layers + 1) * sequences
 
     def __iter__(self) -> Iterator[Stage]:
         sampled_images = {self.sequences[i].image for i in self.sampled}
@@ -90,9 +93,14 @@ class LayerwiseRun:
         ]
         for name, build in self._text_stages():
             yield self._run(name, build, rows, prefixes, self.sampled)
-            self.hidden.append(list(rows))
+            self.hidden.append([rows[i] for i in self.kept])
         wanted = [{"logits_index": s.wanted(len(image_rows[s.image]))} for s in self.sequences]
         yield self._run("head", self._head, rows, wanted, self.sampled, take=self._take_tokens)
+
+    def _title(self, index: int, count: int) -> str:
+        """What a user calls a sequence, or in the vision stages an image."""
+        is_image = count != len(self.sequences) or count == len(self.images)
+        return next(s.name for i, s in enumerate(self.sequences) if (s.image if is_image else i) == index)
 
     def _take_tokens(self, outputs: dict[str, np.ndarray]) -> None:
         self.tokens.append(outputs["token"])
@@ -166,7 +174,7 @@ class LayerwiseRun:
         take: Callable[[dict[str, np.ndarray]], None] = lambda _: None,
     ) -> Stage:
         """Replace `rows`, sequence by sequence, by what the stage makes of them."""
-        with tempfile.TemporaryDirectory(prefix="palijet-") as folder:
+        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             session, layers = self._open(Path(folder) / "stage.onnx", build)
             names = [output.name for output in session.get_outputs()]
             samples = [InputSample(layer.into, len(sampled)) for layer in layers]
@@ -175,7 +183,7 @@ class LayerwiseRun:
                 rows[i] = outputs["rows_out"].reshape(-1, outputs["rows_out"].shape[-1])
                 if not np.isfinite(rows[i]).all():
                     raise CalibrationError(
-                        f"{name} computes values that are no numbers on example {i + 1}; the checkpoint is damaged, "
+                        f"{name} computes values that are no numbers on {self._title(i, len(rows))}; the checkpoint is damaged, "
                         "see what transformers says to the same picture"
                     )
                 if i in sampled:
@@ -194,7 +202,7 @@ class LayerwiseRun:
         for name, value in graph.linear_inputs.items():
             graph.output(f"input.{name}", graph.op.Identity(value), ir.DataType.FLOAT, None)
         ir.save(graph.model("stage", ""), path)
-        return ort.InferenceSession(path, session_options(self._threads)), [
+        return ort.InferenceSession(path, session_options()), [
             self._layers[name] for name in graph.linear_inputs
         ]
 
@@ -214,10 +222,9 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def session_options(threads: int) -> Any:
+def session_options() -> Any:
     """Options of a session that runs a graph as the native core does."""
     options = import_onnxruntime().SessionOptions()
-    options.intra_op_num_threads = threads
     options.log_severity_level = 3
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
     return options

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import onnx_ir as ir
 
+from ..runtime.errors import CheckpointError
 from .blockwise import pack_int4, per_block, per_channel
 
 if TYPE_CHECKING:
@@ -28,13 +29,14 @@ _COLUMN_ELEMENTS = 1 << 25  # of a floating-point weight transposed at a time
 class Weight:
     """A weight that is read when it is needed: [out, in] as stored, and what to multiply it by."""
 
+    name: str
     shape: tuple[int, int]
     read: Callable[[], np.ndarray]
     scale: float = 1.0
 
     def rows(self, stored: np.ndarray, start: int, stop: int) -> np.ndarray:
         """Output channels [start, stop) of what `read` gave, scaled, float32."""
-        piece = stored[start:stop].astype(np.float32)
+        piece = finite(stored[start:stop].astype(np.float32), self.name)
         return piece if self.scale == 1.0 else piece * np.float32(self.scale)
 
     def padded(self, out: int, into: int) -> Weight:
@@ -42,7 +44,18 @@ class Weight:
         if (out, into) == self.shape:
             return self
         more = (0, out - self.shape[0]), (0, into - self.shape[1])
-        return Weight((out, into), lambda: np.pad(self.read().astype(np.float32), more), self.scale)
+        return Weight(self.name, (out, into), lambda: np.pad(self.read().astype(np.float32), more), self.scale)
+
+
+def finite(weight: np.ndarray, name: str) -> np.ndarray:
+    """The weight itself.
+
+    Raises:
+        CheckpointError: it holds what is no number.
+    """
+    if not np.isfinite(weight).all():
+        raise CheckpointError(f"the weights of {name} hold values that are no numbers; the checkpoint is damaged, copy it once more")
+    return weight
 
 
 class LinearScheme(Protocol):
@@ -84,7 +97,7 @@ class FloatLinear:
             whole = weight.read()
             step = max(1, _COLUMN_ELEMENTS // out)
             for start in range(0, into, step):
-                piece = whole[:, start : start + step].T.astype(np.float32)
+                piece = finite(whole[:, start : start + step].T.astype(np.float32), name)
                 yield (piece * np.float32(weight.scale)).astype(stored)
 
         tensor = graph.weight_file.once(f"{name}.weight", ir.DataType.from_numpy(stored), (into, out), pieces)

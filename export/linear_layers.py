@@ -53,6 +53,11 @@ class LinearLayer:
     producer: Producer | None = None  # None where a nonlinearity stands before the input
 
     @property
+    def is_padded(self) -> bool:
+        """Whether zeros may be added to its input: the GELU before it keeps them (see siglip.Encoder.mlp)."""
+        return self.name.endswith("mlp.fc2")
+
+    @property
     def weights(self) -> int:
         """How many there are."""
         return self.out * self.into
@@ -85,7 +90,7 @@ def linear_weight(checkpoint: Checkpoint, name: str, scale: float = 1.0) -> Weig
         parts = [checkpoint.read(tensor) for tensor in layer.tensors]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    return Weight((layer.out, layer.into), read, scale)
+    return Weight(name, (layer.out, layer.into), read, scale)
 
 
 def linear_bias(checkpoint: Checkpoint, name: str, scale: float = 1.0) -> NDArray[np.float32]:

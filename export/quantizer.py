@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..runtime.bundle import TOKENIZER, Bundle
+from ..runtime.errors import CalibrationError
 from ..runtime.model import Model
 from ..runtime.prompt import PromptTokenizer
 from .calibration import Calibration, Example, answered
@@ -48,14 +49,17 @@ def calibrate(
     `write_draft` writes a bundle that answers examples which bring no answer, into a folder under `scratch`.
 
     Raises:
-        CalibrationError: an activation is not a number.
+        CalibrationError: there are no examples, or an activation is not a number.
+        InputError: a prompt holds what only the model may say.
+        EngineError: onnxruntime is not installed.
     """
+    if not calibration.examples or not calibration.held_out:
+        raise CalibrationError("the calibration has no examples, or holds none out to judge by; give some frames of each")
     examples = _with_answers(calibration.examples + calibration.held_out, write_draft, scratch, progress)
     tokenizer = PromptTokenizer(checkpoint.path / TOKENIZER)
     images, sequences = as_sequences(examples, tokenizer, checkpoint.config.vision_config.image_size)
     sampled = set(range(len(calibration.examples)))
-    vision_stages = checkpoint.config.vision_config.num_hidden_layers + 2
-    total = vision_stages * len(images) + (LayerwiseRun.stages(checkpoint) - vision_stages) * len(sequences)
+    total = LayerwiseRun.steps(checkpoint, len(images), len(sequences))
     done = 0
 
     def advance(count: int) -> None:
@@ -63,10 +67,10 @@ def calibrate(
         done += count
         progress("calibrating", done, total)
 
-    run = LayerwiseRun(checkpoint, images, sequences, sampled, advance)
+    kept = list(range(len(calibration.examples), len(examples)))
+    run = LayerwiseRun(checkpoint, images, sequences, sampled, kept, scratch, advance)
     recipe = calibrated_recipe(checkpoint, parts, block, run, keep_fp16=keep_fp16, smooth=smooth)
-    held_out = list(range(len(calibration.examples), len(examples)))
-    return Calibrated(recipe, Reference.of(run, held_out))
+    return Calibrated(recipe, Reference.of(run))
 
 
 def _with_answers(

@@ -14,7 +14,7 @@ from .blockwise import per_block
 from .checkpoint import Checkpoint
 from .input_sample import InputSample
 from .layerwise import Stage
-from .linear import BlockwiseLinear, FloatLinear, LinearScheme, W8A8Linear
+from .linear import BlockwiseLinear, FloatLinear, LinearScheme, W8A8Linear, finite
 from .linear_layers import LinearLayer, linear_layers, linear_weight
 from .precision import BLOCKWISE, PartPrecisions
 from .scale_search import Finding, search_blockwise, search_w8a8
@@ -139,8 +139,8 @@ def _decibel(error: float) -> float | None:
 def _weight_scheme(layer: LinearLayer, precision: str, block: int) -> LinearScheme:
     if precision not in BLOCKWISE:
         return FloatLinear(precision)
-    # The layers behind a nonlinearity are padded to whole blocks; others need a block that divides their width.
-    if layer.producer is None or layer.into % block == 0:
+    # Others than padded layers need a block that divides their width.
+    if layer.is_padded or layer.into % block == 0:
         return BlockwiseLinear(precision, block)
     smaller = [size for size in (64, 32) if size < block and layer.into % size == 0]
     return BlockwiseLinear(precision, smaller[0]) if smaller else FloatLinear("fp16")
@@ -149,7 +149,7 @@ def _weight_scheme(layer: LinearLayer, precision: str, block: int) -> LinearSche
 def _weight(checkpoint: Checkpoint, layer: LinearLayer, most: int = 1 << 27) -> Float:
     """The layer's weight, [out, in]; of more weights than `most`, as the LM head has, every n-th output channel."""
     stored = linear_weight(checkpoint, layer.name).read()
-    return stored[:: -(-stored.size // most)].astype(np.float32)
+    return finite(stored[:: -(-stored.size // most)].astype(np.float32), layer.name)
 
 
 def _pad(weight: Float, block: int) -> Float:

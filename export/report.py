@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+import math
 from html import escape
 
 from ..runtime.bundle import LayerQuality, Manifest
+from .recipe import HARMFUL_ERROR
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222; }
@@ -17,7 +19,6 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 td.plot { width: 40%; } .warning { background: #fff3d6; padding: .4em .8em; } .quiet { color: #777; }
 """
 _TOP_DB = 60.0
-_LOW_DB = 28.0  # an output error of 4 %
 
 
 def report_page(manifest: Manifest) -> str:
@@ -49,7 +50,8 @@ def report_page(manifest: Manifest) -> str:
             _table(f"<tr><th>{escape(name)}<td style='white-space: normal'>{escape(value)}" for name, value in facts),
             *_hidden(quality.hidden_errors),
             "<h2>Linear layers</h2>",
-            "<p class=quiet>Signal to noise of each layer's output, in decibels; thin bars: without smoothing and clipping.</p>",
+            "<p class=quiet>Signal to noise of each layer's output, in decibels; thin bars: without smoothing and clipping. "
+            "Layers kept at FP16 show what they were kept from.</p>",
             _table(
                 [
                     "<tr><th>layer<th>stored as<th class=n>weights<th class=n>dB<th><th>smoothing<th>clipping",
@@ -71,7 +73,9 @@ def _table(rows: Iterable[str]) -> str:
 
 def _layer(layer: LayerQuality) -> str:
     snr = "exact" if layer.snr_db is None else f"{layer.snr_db:.1f}"
-    bars = _bar(layer.snr_db, "low" if (layer.snr_db or _TOP_DB) < _LOW_DB else "") + _bar(layer.plain_snr_db, "plain")
+    limit = HARMFUL_ERROR.get(layer.precision)
+    is_low = layer.snr_db is not None and limit is not None and layer.snr_db < -20 * math.log10(limit)
+    bars = _bar(layer.snr_db, "low" if is_low else "") + _bar(layer.plain_snr_db, "plain")
     return (
         f"<tr><td>{escape(layer.name)}<td>{escape(layer.precision)}{' (kept)' if layer.kept else ''}"
         f"<td class=n>{layer.weights:,}<td class=n>{snr}<td class=plot>{bars}"

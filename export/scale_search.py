@@ -22,7 +22,7 @@ ALPHAS = (0.5, 0.65, 0.8, 0.95)
 """How much of the outliers weights take over; SmoothQuant's own choice first. Less than half was never best, and the error is
 flat around the best: steps of 0.15 lose under 0.3 dB."""
 
-_AWQ_POWERS = (0.25, 0.5, 0.75)
+_AWQ_POWERS = (0.25, 0.5, 0.75, 1.0)
 _CLIPPINGS = ("largest", "percentile 99.999", "percentile 99.99", "percentile 99.9", "least squares")
 _SEARCH_ROWS = 192
 _SEARCH_WEIGHTS = 1 << 23  # more output channels than make so many are sampled
@@ -60,11 +60,10 @@ def search_blockwise(layer: LinearLayer, inputs: InputSample, weight: Float, bit
     """The best scaling in AWQ's manner (Lin et al. 2023, arXiv:2306.00978) for weights in blocks."""
     trial = _Trial(inputs, weight, _SEARCH_BLOCK_WEIGHTS)
     plain = best = Finding(_blockwise_error(trial, np.ones(weight.shape[1], np.float32), bits, block), 0.0, None, None)
-    size = np.abs(trial.rows).mean(axis=0)
-    producer = layer.producer if bits == 4 else None
-    for power in _AWQ_POWERS if producer else ():
-        assert producer is not None
-        scale = _normalised(producer.gather(size) ** power)
+    for power in _AWQ_POWERS if layer.producer else ():
+        assert layer.producer is not None
+        size = layer.producer.gather(inputs.mean)
+        scale = _normalised(size**power, size > 0)
         error = _blockwise_error(trial, _spread(layer, scale), bits, block)
         best = min(best, Finding(error, 0.0, scale, power), key=lambda finding: finding.error)
     return Finding(best.error, plain.error, best.smoothing, best.alpha)
@@ -77,14 +76,13 @@ def smoothquant_scale(layer: LinearLayer, largest_input: Float, largest_weight: 
     used = (inputs > 0) & (weights > 0)
     scale = np.ones_like(inputs)
     scale[used] = inputs[used] ** alpha / weights[used] ** (1 - alpha)
-    return _normalised(scale)
+    return _normalised(scale, used)
 
 
-def _normalised(scale: Float) -> Float:
-    """A scale whose middle is 1, within what FP16 weights bear."""
-    usable = np.maximum(scale, 1e-5)
-    usable = usable / np.exp(np.log(usable).mean())
-    return np.clip(usable, 1e-3, 1e3).astype(np.float32)
+def _normalised(scale: Float, used: NDArray[np.bool_]) -> Float:
+    """A scale whose middle is 1 over the channels that are used, within what FP16 weights bear; 1 for the others."""
+    middle = np.exp(np.log(scale[used]).mean()) if used.any() else 1.0
+    return np.where(used, np.clip(scale / middle, 1e-3, 1e3), 1.0).astype(np.float32)
 
 
 def _spread(layer: LinearLayer, scale: Float) -> Float:

@@ -19,6 +19,7 @@ MAX_ANSWER = 128  # tokens of an answer that are looked at
 class Sequence:
     """One prompt about one image, and its answer; the answer's rows are causal."""
 
+    name: str  # of the example: its file or frame
     image: int  # which of `images`
     prompt: list[int]
     answer: list[int]  # without the end token: each of these, and the newline before, predicts the next
@@ -45,5 +46,5 @@ def as_sequences(
             places[key] = len(images)
             images.append(preprocess(example.image, image_size))
         answer = tokenizer.encode_answer(example.answer or "")[:MAX_ANSWER]
-        sequences.append(Sequence(places[key], tokenizer.encode(example.prompt), answer))
+        sequences.append(Sequence(example.name, places[key], tokenizer.encode(example.prompt), answer))
     return images, sequences

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -67,9 +68,10 @@ def move_into_place(staging: Path, target: Path) -> None:
 
 def _clear_abandoned(target: Path) -> None:
     """Remove what a process that was killed left behind for this target; the folder's name tells its process."""
-    for left in target.parent.glob(f".{target.name}.*{_SUFFIX}"):
-        process = left.name.removeprefix(f".{target.name}.").split(".")[0]
-        if process.isdigit() and not Path("/proc", process).exists():
+    name = re.compile(rf"{re.escape(f'.{target.name}.')}(\d+)\.[^.]+{re.escape(_SUFFIX)}")
+    for left in target.parent.iterdir():
+        match = name.fullmatch(left.name)
+        if match and not Path("/proc", match[1]).exists():
             shutil.rmtree(left, ignore_errors=True)
 
 

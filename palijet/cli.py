@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .runtime.engines import PLANS
-from .runtime.errors import PaliJetError
+from .runtime.errors import InputError, PaliJetError
 
 app = typer.Typer(
     name="palijet",
@@ -114,6 +114,8 @@ def export(
     from .export import export as export_checkpoint
 
     calibration = None
+    if calibrate is None and calibrate_prompt:
+        raise InputError("--calibrate-prompt asks about frames; give them as well: --calibrate FOLDER_OR_VIDEO")
     if calibrate is not None:
         calibration = load_calibration(calibrate, calibrate_prompt or (), limit=calibrate_samples)
     options = ExportOptions(

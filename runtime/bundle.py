@@ -100,21 +100,21 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LayerQuality(msgspec.Struct, frozen=True, kw_only=True):
-    """What quantization did to the linear layers that share one input."""
+    """What quantization did to a linear layer."""
 
-    name: str  # of the first of them
+    name: str
     part: str
-    precision: str  # what they are stored as
+    precision: str  # what it is stored as
     weights: int  # how many there are
-    snr_db: float | None = None  # of their output on calibration rows, or of the weights without them; None: exact
+    snr_db: float | None = None  # of its output on calibration rows, or of the weights without them; None: exact
     plain_snr_db: float | None = None  # the same without smoothing and clipping
-    smoothing: float | None = None  # alpha, where their input was smoothed
+    smoothing: float | None = None  # alpha, where its input was smoothed
     clipping: str | None = None  # how the scale of INT8 activations was chosen
-    kept: bool = False  # kept at FP16 for being hurt
+    kept: bool = False  # kept at FP16 from the noise that snr_db says
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
-    """How a quantized bundle compares with FP32. Errors are relative: ||quantized - float|| / ||float||."""
+    """How the graphs that onnxruntime is given compare with FP32. Errors are relative: ||quantized - float|| / ||float||."""
 
     layers: tuple[LayerQuality, ...]
     examples: int = 0  # held out, that the rest was measured on
