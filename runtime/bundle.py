@@ -270,9 +270,7 @@ def _check_size(folder: Path, name: str, spec: FileSpec, mend: str) -> None:
 def _check_contents(folder: Path, files: dict[str, FileSpec], mend: str) -> None:
     verified = _read_stamps()
     pending = {
-        name: _stamp(folder / name, spec)
-        for name, spec in files.items()
-        if _stamp(folder / name, spec) not in verified
+        name: _stamp(folder / name, spec) for name, spec in files.items() if _stamp(folder / name, spec) not in verified
     }
     if not pending:
         return
