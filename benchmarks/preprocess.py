@@ -29,7 +29,7 @@ def main() -> int:
                 start = time.perf_counter()
                 pillow_image.resize((size, size), Image.Resampling.BICUBIC)
                 middle = time.perf_counter()
-                preprocessor.run(image, out)
+                preprocessor.run(_native.Frame(image), out)
                 theirs.append(middle - start)
                 ours.append(time.perf_counter() - middle)
             resize_only, whole = statistics.median(theirs) * 1e3, statistics.median(ours) * 1e3

@@ -3,6 +3,7 @@
 find_path(PALIJET_TENSORRT_INCLUDE NvInfer.h
   HINTS $ENV{TENSORRT_ROOT}/include /usr/src/tensorrt/include
   PATHS /usr/include/aarch64-linux-gnu /usr/include/x86_64-linux-gnu
+        ${CMAKE_CURRENT_SOURCE_DIR}/../shared/headers/tensorrt/10.3.0  # for checks, where there is no TensorRT
   DOC "The folder of NvInfer.h, or OFF for no TensorRT")
 find_path(PALIJET_CUDA_INCLUDE cuda_runtime_api.h
   HINTS $ENV{CUDA_HOME}/include /usr/local/cuda/include

@@ -21,8 +21,10 @@ std::string mebibytes(size_t bytes) { return std::to_string((bytes + (1 << 20) -
 }  // namespace
 
 CudaDevice::CudaDevice(const CudaLibraries& libraries)
-    : library_("CUDA's runtime library", runtime_paths(libraries.runtime)), api_(library_) {
-    const std::string no_device = "there is no CUDA device to run on; check with nvidia-smi, or use backend='cpu'";
+    : library_("CUDA's runtime library", runtime_paths(libraries.runtime),
+               "install CUDA (on a Jetson: sudo apt install nvidia-jetpack), or use backend='cpu'"),
+      api_(library_) {
+    const std::string no_device = "there is no CUDA device (see nvidia-smi, or use backend='cpu')";
     int count = 0;
     api_.check(api_.cudaGetDeviceCount(&count), no_device);
     if (count == 0) throw EngineError(no_device);

@@ -44,7 +44,9 @@ unsigned blocks(int64_t elements, unsigned per_block) {
 }  // namespace
 
 CudaKernels::CudaKernels(const std::string& driver, cuda::Stream stream)
-    : library_("the CUDA driver", {driver.empty() ? "libcuda.so.1" : driver}), api_(library_), stream_(stream) {
+    : library_("the CUDA driver", {driver.empty() ? "libcuda.so.1" : driver}, "install the GPU's driver"),
+      api_(library_),
+      stream_(stream) {
     api_.check(api_.cuModuleLoadData(&module_, image()), "the CUDA kernels cannot be loaded");
     const auto find = [this](const char* name) {
         cuda::Function found = nullptr;

@@ -1,6 +1,6 @@
 #include "cuda_preprocessor.h"
 
-#include <algorithm>
+#include <utility>
 
 #include "cuda_device.h"
 #include "error.h"
@@ -72,14 +72,16 @@ ImageView CudaPreprocessor::to_rgb(const ImageView& nv12) {
 
 const TapsView& CudaPreprocessor::taps(DeviceTaps& side, int64_t in) {
     if (side.taps.are_of(in, size_)) return side.view;
-    side.taps = Taps(in, size_);
-    const TapsView host = side.taps.view();
-    const size_t count = side.taps.out_count(), weights = side.taps.weight_count();
+    side.taps = Taps();  // none, if what follows throws
+    Taps taps(in, size_);
+    const TapsView host = taps.view();
+    const size_t count = taps.out_count(), weights = taps.weight_count();
     auto* table = reinterpret_cast<int32_t*>(reserve(side.table, (2 * count + weights) * sizeof(int32_t)));
     device_.copy(table, host.first, count * sizeof(int32_t));
     device_.copy(table + count, host.count, count * sizeof(int32_t));
     device_.copy(table + 2 * count, host.weights, weights * sizeof(int32_t));
     side.view = {table, table + count, table + 2 * count, host.width};
+    side.taps = std::move(taps);  // whose memory is still copied from
     return side.view;
 }
 

@@ -49,6 +49,7 @@ TensorView KvCache::fresh(size_t block, int64_t new_rows) {
     if (writes_in_place()) return view(cache_.get() + block * block_bytes_, new_rows);
     const size_t wanted = aligned(static_cast<size_t>(batch_ * new_rows) * row_bytes_);
     if (wanted > fresh_bytes_) {
+        fresh_bytes_ = 0;  // so much there is if the next line throws
         fresh_.reset();
         fresh_ = device_.allocate(blocks_ * wanted);
         fresh_bytes_ = wanted;

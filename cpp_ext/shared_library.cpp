@@ -6,7 +6,8 @@
 
 namespace palijet {
 
-SharedLibrary::SharedLibrary(const std::string& what, const std::vector<std::string>& paths) : what_(what) {
+SharedLibrary::SharedLibrary(const std::string& what, const std::vector<std::string>& paths, const std::string& mend)
+    : what_(what) {
     std::string reason;
     for (const std::string& path : paths) {
         handle_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -14,7 +15,7 @@ SharedLibrary::SharedLibrary(const std::string& what, const std::vector<std::str
         if (handle_) return;
         if (reason.empty()) reason = dlerror();
     }
-    throw EngineError(what + " cannot be opened: " + reason);
+    throw EngineError(what + " cannot be opened: " + reason + "; " + mend);
 }
 
 void* SharedLibrary::symbol(const char* name) const {

@@ -9,9 +9,9 @@ namespace palijet {
 // Stays open until the process ends: libraries that start threads or drivers cannot be unloaded safely.
 class SharedLibrary {
   public:
-    // Opens the first of `paths` that can be: files, or names for the system to look up. EngineError names `what` and
-    // the system's reason where none can.
-    SharedLibrary(const std::string& what, const std::vector<std::string>& paths);
+    // Opens the first of `paths` that can be: files, or names for the system to look up. EngineError names `what`, the
+    // system's reason and `mend` where none can.
+    SharedLibrary(const std::string& what, const std::vector<std::string>& paths, const std::string& mend);
 
     const std::string& path() const { return path_; }  // the one that was opened
 

@@ -399,6 +399,8 @@ void TensorRtEngine::State::enqueue(Step& step) {
     if (!step.context->enqueueV3(device_->stream())) throw error_of_tensorrt(" failed to run");
 }
 
+std::string tensorrt_version(const std::string& library) { return TensorRtLibrary::open(library)->version(); }
+
 TensorRtEngine::TensorRtEngine(const std::string& plan, std::shared_ptr<CudaDevice> device,
                                const TensorRtOptions& options)
     : state_(std::make_unique<State>(plan, std::move(device), options)) {}

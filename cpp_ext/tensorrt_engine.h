@@ -18,6 +18,9 @@ struct TensorRtOptions {
     bool cuda_graphs = true;  // replay steps whose shapes and addresses have come before
 };
 
+// Of the library at a path, or, where that is empty, of the system's: "10.3.0". EngineError where there is none.
+std::string tensorrt_version(const std::string& library);
+
 class TensorRtEngine final : public Engine {
   public:
     // `plan` is the path of a serialized engine. Throws EngineError with TensorRT's own words where it, or the library,
@@ -32,7 +35,7 @@ class TensorRtEngine final : public Engine {
     void run() override;
     Device& device() override;
 
-    // Of the library that was opened: "10.3.0".
+    // Of the library that was opened.
     const std::string& version() const;
     // Why runs are no longer recorded as CUDA graphs; empty while they are.
     const std::string& graph_note() const;

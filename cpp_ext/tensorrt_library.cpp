@@ -55,7 +55,9 @@ std::shared_ptr<TensorRtLibrary> TensorRtLibrary::open(const std::string& path) 
 }
 
 TensorRtLibrary::TensorRtLibrary(const std::string& path)
-    : library_("TensorRT", {path.empty() ? "libnvinfer.so." + std::to_string(NV_TENSORRT_MAJOR) : path}),
+    : library_("TensorRT", {path.empty() ? "libnvinfer.so." + std::to_string(NV_TENSORRT_MAJOR) : path},
+               "install TensorRT " + std::to_string(NV_TENSORRT_MAJOR) +
+                   " (on a Jetson: sudo apt install nvidia-jetpack), or use backend='cpu'"),
       version_(version_text(library_.function<int32_t()>("getInferLibVersion")())) {
     const std::string compiled = std::to_string(NV_TENSORRT_MAJOR);
     if (version_.substr(0, version_.find('.')) != compiled) {

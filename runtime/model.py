@@ -8,22 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, overload
 
-import numpy as np
-from numpy.typing import NDArray
-
 from . import _native
 from .answer import ParsedObject, parse_answer
+from .backend import open_backend
 from .bundle import Bundle, open_bundle
-from .errors import EngineError, InputError
-from .onnxruntime_library import find_onnxruntime
-from .preprocess import Image, as_frame
+from .errors import InputError
+from .preprocess import Image, open_frame
 from .prompt import PromptTokenizer
 from .result import DetectedObject, Result, StreamResult, Timings, geometric_mean
 
 if TYPE_CHECKING:
     from .source import Frame, Source
 
-BACKENDS = ("auto", "tensorrt", "cuda", "cpu")
 DEFAULT_MAX_TOKENS = 128
 _ANSWER_ROWS = 512  # room in the cache behind the image rows, for prompt and answer
 
@@ -35,7 +31,7 @@ OnToken = Callable[[int, int, float], None]
 class LoadOptions:
     """How a bundle is loaded."""
 
-    backend: str = "auto"  # one of BACKENDS
+    backend: str = "auto"  # "tensorrt", "cuda", "cpu"; auto: TensorRT where its engines are, else the CPU
     threads: int = 0  # of inference; 0: one per physical core
     spin: bool = False  # idle threads burn their core to wake up sooner
     max_batch: int = 4  # prompts decoded together
@@ -70,13 +66,9 @@ class Model:
         self.bundle = bundle
         self.options = options or LoadOptions()
         manifest = bundle.manifest
-        self.backend = _choose_backend(self.options.backend)
-        library = str(find_onnxruntime())
-        vision, decoder = (
-            _native.OnnxEngine(str(graph), library=library, threads=self.options.threads, spin=self.options.spin)
-            for graph in (bundle.vision_graph, bundle.decoder_graph)
-        )
-        self.engine_version = f"onnxruntime {vision.version}"
+        backend = open_backend(bundle, self.options.backend, threads=self.options.threads, spin=self.options.spin)
+        self.backend, self.backend_note, self.engine_version = backend.name, backend.note, backend.version
+        self._device = backend.device
         table = manifest.embeddings
         embeddings = _native.EmbeddingTable(
             str(bundle.embeddings), rows=table.rows, width=table.width, dtype=table.dtype, scale=table.scale
@@ -84,8 +76,8 @@ class Model:
         self.max_rows = self._rows()
         self._tokenizer = PromptTokenizer(bundle.tokenizer)
         self._pipeline = _native.Pipeline(
-            vision,
-            decoder,
+            backend.vision,
+            backend.decoder,
             embeddings,
             image_size=manifest.vision.image_size,
             max_rows=self.max_rows,
@@ -125,8 +117,10 @@ class Model:
     ) -> Result | list[Result]:
         """Answer one prompt, or several in one batch over one encoding of the picture.
 
-        image: a BGR uint8 array, a PIL image or a path. max_tokens: at most so many per answer; None: 128, or what the cache has
-        room for. cancel: its `cancel()`, from any thread, ends the call before the next token.
+        image: a BGR uint8 array, a PIL image, a path, `Nv12`, or BGR pixels in CUDA's memory (anything with `__dlpack__` or
+        `__cuda_array_interface__`, as a pycuda GPUArray), which a GPU reads where they lie. max_tokens: at most so many per
+        answer; None: 128, or what the cache has room for. cancel: its `cancel()`, from any thread, ends the call before the
+        next token.
 
         Raises:
             InputError: the picture, a prompt or max_tokens cannot be answered.
@@ -155,21 +149,20 @@ class Model:
         if not pairs:
             return []
         places: dict[int, int] = {}
-        frames: list[tuple[NDArray[np.uint8], str]] = []
+        frames: list[_native.Frame] = []
         image_of_prompt = []
         for image, _ in pairs:
             if id(image) not in places:
                 places[id(image)] = len(frames)
-                frames.append(as_frame(image))
+                frames.append(open_frame(image, self._device))
             image_of_prompt.append(places[id(image)])
         prompts = [self._tokenizer.encode(prompt) for _, prompt in pairs]
         generations, timings = self._pipeline.generate(
-            [frame for frame, _ in frames],
+            frames,
             prompts,
             image_of_prompt,
             max_tokens=self._max_tokens(max_tokens, max(map(len, prompts))),
             stop_tokens=[] if ignore_stop else list(self.bundle.manifest.tokens.eos),
-            channel_orders=[order for _, order in frames],
             on_token=on_token,
             cancel=cancel,
         )
@@ -182,9 +175,8 @@ class Model:
             tokens=sum(len(generation.tokens) for generation in generations),
             decoder_calls=timings.decoder_calls,
         )
-        sizes = [(frame.shape[1], frame.shape[0]) for frame, _ in frames]
         return [
-            self._result(prompt, generation, sizes[place], record)
+            self._result(prompt, generation, frames[place].size, record)
             for (_, prompt), generation, place in zip(pairs, generations, image_of_prompt, strict=True)
         ]
 
@@ -333,11 +325,3 @@ class Model:
             )
             for thing, (start, stop) in zip(parsed, spans, strict=True)
         )
-
-
-def _choose_backend(wanted: str) -> str:
-    if wanted in ("auto", "cpu"):
-        return "cpu"
-    if wanted in BACKENDS:
-        raise EngineError(f"this version of PaliJet has no {wanted} backend yet; use backend='cpu'")
-    raise EngineError(f"backend {wanted} is not known; use one of {', '.join(BACKENDS)}")

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from . import _native
 from .errors import InputError
+from .nv12 import Nv12
 
 Image = Any
-"""A BGR array as OpenCV gives it, a PIL image, or the path of a picture."""
+"""A BGR array as OpenCV gives it, a PIL image, the path of a picture, `Nv12`, or BGR pixels in memory of CUDA."""
 
 
 def preprocess(image: Image, size: int) -> NDArray[np.float32]:
@@ -25,9 +26,26 @@ def preprocess(image: Image, size: int) -> NDArray[np.float32]:
     Raises:
         InputError: what was given is not a picture.
     """
-    frame, order = as_frame(image)
-    pixels: NDArray[np.float32] = _native.preprocess(frame, size, order)
+    pixels: NDArray[np.float32] = _native.preprocess(open_frame(image), size)
     return pixels
+
+
+def open_frame(image: Image, device: _native.CudaDevice | None = None) -> _native.Frame:
+    """A picture as the native core reads it; memory of CUDA is not copied.
+
+    device: the GPU that is to read it; None: the host is. Memory of CUDA is what has `__dlpack__` or `__cuda_array_interface__`, a
+    pycuda GPUArray for instance: [height, width, 3] uint8 BGR, or 1 or 4 channels.
+
+    Raises:
+        InputError: what was given is not a picture.
+    """
+    if isinstance(image, Nv12):
+        return _native.Frame(image.data, f"nv12-{image.matrix}", device)
+    if not isinstance(image, np.ndarray) and (
+        hasattr(image, "__cuda_array_interface__") or hasattr(image, "__dlpack__")
+    ):
+        return _native.Frame(image, "bgr", device)
+    return _native.Frame(*as_frame(image), device)
 
 
 def as_frame(image: Image) -> tuple[NDArray[np.uint8], str]:

@@ -236,11 +236,7 @@ def test_onnxruntime_that_is_too_old_is_named(
         palijet.load(demo_bundle)
 
 
-def test_backends_that_are_not_there_are_named(demo_bundle: Path) -> None:
-    with pytest.raises(EngineError, match="no tensorrt backend yet; use backend='cpu'"):
-        palijet.load(demo_bundle, backend="tensorrt")
-    with pytest.raises(EngineError, match="use one of auto"):
-        palijet.load(demo_bundle, backend="abacus")
+def test_options_that_are_not_known_are_named(demo_bundle: Path) -> None:
     with pytest.raises(InputError, match="load has no option thread"):
         palijet.load(demo_bundle, thread=2)
 

@@ -70,7 +70,7 @@ def test_views_of_any_strides_are_read_where_they_lie(
     image = random_image(9, height, width, 3)
     view = (np.asfortranarray(image) if fortran else image)[:: steps[0], :: steps[1]]
     plain = np.ascontiguousarray(view)
-    assert np.array_equal(_native.preprocess(view, size), _native.preprocess(plain, size))
+    assert np.array_equal(preprocess(view, size), preprocess(plain, size))
 
 
 def test_channels_are_read_in_the_order_they_are_given() -> None:
@@ -78,9 +78,9 @@ def test_channels_are_read_in_the_order_they_are_given() -> None:
     rgb = np.ascontiguousarray(bgr[:, :, ::-1])
     expected = (pillow(rgb, 16, 16).astype(np.float32) - 127.5) / 127.5
     for pixels in (
-        _native.preprocess(bgr, 16),
-        _native.preprocess(rgb, 16, "rgb"),
-        _native.preprocess(np.dstack([bgr, random_image(3, 30, 40, 0)]), 16),
+        preprocess(bgr, 16),
+        _native.preprocess(_native.Frame(rgb, "rgb"), 16),
+        preprocess(np.dstack([bgr, random_image(3, 30, 40, 0)]), 16),
         preprocess(Image.fromarray(rgb), 16),
     ):
         assert np.array_equal(pixels, expected.transpose(2, 0, 1))

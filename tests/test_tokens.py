@@ -39,7 +39,7 @@ def answers(
     pipe: _native.Pipeline, image: np.ndarray, prompts: list[list[int]], tokens: int = TOKENS
 ) -> list[_native.Generation]:
     generations, _ = pipe.generate(
-        [image], prompts, [0] * len(prompts), max_tokens=tokens, stop_tokens=[1], channel_orders=["bgr"]
+        [_native.Frame(image)], prompts, [0] * len(prompts), max_tokens=tokens, stop_tokens=[1]
     )
     return generations
 

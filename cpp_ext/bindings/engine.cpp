@@ -8,6 +8,9 @@
 #include "embedding_table.h"
 #include "onnx_engine.h"
 #include "register.h"
+#ifdef PALIJET_TENSORRT
+#include "tensorrt_engine.h"
+#endif
 
 namespace py = pybind11;
 
@@ -92,13 +95,37 @@ void register_engine(py::module_& module) {
              "Run the graph once on arrays by input name, into new arrays of the given shapes by output name.");
 
     py::class_<OnnxEngine, Engine, std::shared_ptr<OnnxEngine>>(module, "OnnxEngine",
-                                                                "An ONNX graph run by onnxruntime on the CPU.")
-        .def(py::init([](const std::string& graph, const std::string& library, int threads, bool spin) {
+                                                                "An ONNX graph run by onnxruntime.")
+        .def(py::init([](const std::string& graph, const std::string& library, int threads, bool spin,
+                         std::shared_ptr<CudaDevice> device) {
                  const py::gil_scoped_release released;
-                 return std::make_shared<OnnxEngine>(graph, library, OnnxOptions{threads, spin});
+                 return std::make_shared<OnnxEngine>(graph, library, OnnxOptions{threads, spin}, std::move(device));
              }),
-             py::arg("graph"), py::kw_only(), py::arg("library"), py::arg("threads") = 0, py::arg("spin") = false)
+             py::arg("graph"), py::kw_only(), py::arg("library"), py::arg("threads") = 0, py::arg("spin") = false,
+             py::arg("device") = py::none(), "device: the GPU to run on; None: the CPU.")
         .def_property_readonly("version", &OnnxEngine::version, "Version of onnxruntime.");
+
+#ifdef PALIJET_TENSORRT
+    py::class_<TensorRtEngine, Engine, std::shared_ptr<TensorRtEngine>>(module, "TensorRtEngine",
+                                                                        "A TensorRT engine on a GPU.")
+        .def(py::init([](const std::string& plan, std::shared_ptr<CudaDevice> device, const std::string& library,
+                         bool cuda_graphs) {
+                 const py::gil_scoped_release released;
+                 return std::make_shared<TensorRtEngine>(plan, std::move(device),
+                                                         TensorRtOptions{library, cuda_graphs});
+             }),
+             py::arg("plan"), py::arg("device"), py::kw_only(), py::arg("library") = "", py::arg("cuda_graphs") = true,
+             "library: the path of libnvinfer; empty: the system's.")
+        .def_property_readonly("version", &TensorRtEngine::version, "Version of TensorRT.")
+        .def_property_readonly("graph_note", &TensorRtEngine::graph_note,
+                               "Why runs are no longer recorded as CUDA graphs; empty while they are.")
+        .def_property_readonly("replays", &TensorRtEngine::replays, "How many runs were replays of a CUDA graph.");
+    module.def("tensorrt_version", &tensorrt_version, py::arg("library") = "",
+               "Version of the TensorRT in a library; empty: the system's.");
+    module.attr("TENSORRT_MAJOR") = TensorRtEngine::compiled_major();
+#else
+    module.attr("TENSORRT_MAJOR") = py::none();
+#endif
 
     py::class_<EmbeddingTable, std::shared_ptr<EmbeddingTable>>(module, "EmbeddingTable",
                                                                 "The token embedding table, memory-mapped.")

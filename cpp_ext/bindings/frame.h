@@ -1,37 +1,39 @@
-// A numpy array as a frame, without a copy.
+// A frame that Python holds, where it lies: a numpy array, or memory that CUDA or DLPack tells of.
 #pragma once
 
 #include <pybind11/numpy.h>
 
+#include <memory>
 #include <string>
 
-#include "error.h"
+#include "cuda_device.h"
 #include "image_view.h"
 
 namespace palijet {
 
-inline ImageView view_of(const pybind11::array& array, const std::string& channel_order) {
-    if (array.dtype().kind() != 'u' || array.itemsize() != 1) {
-        throw InputError("a frame must be of uint8; this one is of " +
-                         std::string(pybind11::str(pybind11::object(array.dtype()))));
-    }
-    if (array.ndim() != 2 && array.ndim() != 3) {
-        throw InputError("a frame must be [height, width] or [height, width, channels]; this one has " +
-                         std::to_string(array.ndim()) + " dimensions");
-    }
-    if (channel_order != "bgr" && channel_order != "rgb") {
-        throw InputError("channel order " + channel_order + " is not known; give bgr or rgb");
-    }
-    ImageView view;
-    view.data = static_cast<const uint8_t*>(array.data());
-    view.height = array.shape(0);
-    view.width = array.shape(1);
-    view.channels = array.ndim() == 3 ? array.shape(2) : 1;
-    view.row_stride = array.strides(0);
-    view.column_stride = array.strides(1);
-    view.channel_stride = array.ndim() == 3 ? array.strides(2) : 0;
-    view.format = channel_order == "bgr" ? PixelFormat::kBgr : PixelFormat::kRgb;
-    return view;
-}
+class Frame {
+  public:
+    // `image`: uint8 [height, width] or [height, width, channels]; NV12 is [height * 3 / 2, width]. An array, or an
+    // object with __dlpack__ or __cuda_array_interface__, is not copied; `device` is the GPU that is to read it, or
+    // none. InputError for anything else.
+    Frame(const pybind11::object& image, const std::string& format, const CudaDevice* device);
+
+    const ImageView& view() const { return view_; }
+
+  private:
+    struct Layout {  // strides in bytes
+        const void* data;
+        std::vector<int64_t> shape, strides;
+        Place place;
+    };
+
+    Layout read_array(const pybind11::array& array) const;
+    Layout read_dlpack(const pybind11::object& image, const CudaDevice* device);
+    Layout read_cuda_array(const pybind11::object& image, const CudaDevice* device) const;
+    void describe(const Layout& layout, PixelFormat format);
+
+    pybind11::object owner_;  // keeps the memory
+    ImageView view_;
+};
 
 }  // namespace palijet

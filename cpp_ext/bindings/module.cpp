@@ -29,6 +29,8 @@ void translate(std::exception_ptr thrown) {
 PYBIND11_MODULE(_native, module) {
     module.doc() = "The native core of PaliJet: engines, KV cache, decode loop, preprocessing.";
     py::register_local_exception_translator(&translate);
+    palijet::register_device(module);
+    palijet::register_frame(module);
     palijet::register_engine(module);
     palijet::register_preprocessor(module);
     palijet::register_pipeline(module);

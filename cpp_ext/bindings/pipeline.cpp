@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <atomic>
+#include <functional>
 #include <optional>
 
 #include "frame.h"
@@ -42,16 +43,15 @@ bool is_main_thread() {
     return threading.attr("current_thread")().is(threading.attr("main_thread")());
 }
 
-std::pair<std::vector<Generation>, Timings> generate(Pipeline& pipeline, const std::vector<py::array>& images,
+std::pair<std::vector<Generation>, Timings> generate(Pipeline& pipeline,
+                                                     const std::vector<std::reference_wrapper<const Frame>>& images,
                                                      const std::vector<std::vector<int32_t>>& prompts,
                                                      const std::vector<size_t>& image_of_prompt, int64_t max_tokens,
                                                      const std::vector<int32_t>& stop_tokens,
-                                                     const std::vector<std::string>& channel_orders,
                                                      const py::object& on_token, const CancelToken* cancel) {
     if (prompts.size() != image_of_prompt.size()) throw InputError("each prompt needs the index of its image");
-    if (images.size() != channel_orders.size()) throw InputError("each image needs its channel order");
     std::vector<ImageView> views;
-    for (size_t i = 0; i < images.size(); ++i) views.push_back(view_of(images[i], channel_orders[i]));
+    for (const Frame& image : images) views.push_back(image.view());
     std::vector<Request> requests;
     for (size_t i = 0; i < prompts.size(); ++i) requests.push_back({image_of_prompt[i], prompts[i]});
 
@@ -123,9 +123,9 @@ void register_pipeline(py::module_& module) {
         .def_property_readonly("image_rows", &Pipeline::image_rows)
         .def_property_readonly("max_rows", &Pipeline::max_rows)
         .def("generate", &generate, py::arg("images"), py::arg("prompts"), py::arg("image_of_prompt"), py::kw_only(),
-             py::arg("max_tokens"), py::arg("stop_tokens"), py::arg("channel_orders"), py::arg("on_token") = py::none(),
+             py::arg("max_tokens"), py::arg("stop_tokens"), py::arg("on_token") = py::none(),
              py::arg("cancel") = static_cast<CancelToken*>(nullptr),
-             "images: uint8 arrays; prompts: token ids with <bos> and newline; image_of_prompt: which image each asks "
+             "images: frames; prompts: token ids with <bos> and newline; image_of_prompt: which image each asks "
              "about. Returns one Generation per prompt, and Timings.");
 }
 

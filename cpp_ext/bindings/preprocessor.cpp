@@ -1,6 +1,7 @@
 #include <pybind11/numpy.h>
 
 #include "cpu_preprocessor.h"
+#include "error.h"
 #include "frame.h"
 #include "register.h"
 
@@ -10,19 +11,19 @@ namespace palijet {
 
 namespace {
 
-py::array_t<float> preprocess(const py::array& image, int64_t size, const std::string& channel_order) {
-    const ImageView view = view_of(image, channel_order);
+py::array_t<float> preprocess(const Frame& frame, int64_t size) {
     CpuPreprocessor preprocessor(size);
     py::array_t<float> pixels({int64_t{3}, size, size});
     float* out = pixels.mutable_data();
     const py::gil_scoped_release released;
-    preprocessor.run(view, out);
+    preprocessor.run(frame.view(), out);
     return pixels;
 }
 
 // Planes become the layout that the image came in.
 py::array_t<uint8_t> resize(const py::array& image, int64_t width, int64_t height) {
-    const ImageView view = view_of(image, "rgb");
+    const Frame frame(image, "rgb", nullptr);
+    const ImageView& view = frame.view();
     Resampler resampler(width, height);
     const std::vector<uint8_t>& planes = resampler.resize(view);
     if (image.ndim() == 2) {
@@ -47,18 +48,15 @@ void register_preprocessor(py::module_& module) {
         .def(py::init<int64_t>(), py::arg("size"))
         .def(
             "run",
-            [](CpuPreprocessor& preprocessor, const py::array& image, py::array_t<float, py::array::c_style> out,
-               const std::string& channel_order) {
-                const ImageView view = view_of(image, channel_order);
+            [](CpuPreprocessor& preprocessor, const Frame& frame, py::array_t<float, py::array::c_style> out) {
                 if (out.size() != 3 * preprocessor.size() * preprocessor.size()) {
                     throw InputError("out must be [3, size, size] float32");
                 }
-                preprocessor.run(view, out.mutable_data());
+                preprocessor.run(frame.view(), out.mutable_data());
             },
-            py::arg("image"), py::arg("out").noconvert(), py::arg("channel_order") = "bgr",
-            "Write [3, size, size] float32 into `out`.");
-    module.def("preprocess", &preprocess, py::arg("image"), py::arg("size"), py::arg("channel_order") = "bgr",
-               "[H, W], [H, W, 1], [H, W, 3] or [H, W, 4] uint8 -> [3, size, size] float32 in [-1, 1].");
+            py::arg("frame"), py::arg("out").noconvert(), "Write [3, size, size] float32 into `out`.");
+    module.def("preprocess", &preprocess, py::arg("frame"), py::arg("size"),
+               "A frame of the host -> [3, size, size] float32 in [-1, 1].");
     module.def("resize", &resize, py::arg("image"), py::arg("width"), py::arg("height"),
                "Resize uint8 pixels as Pillow's BICUBIC does, bit for bit; a fourth channel is dropped.");
 }

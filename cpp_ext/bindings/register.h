@@ -5,6 +5,8 @@
 
 namespace palijet {
 
+void register_device(pybind11::module_& module);
+void register_frame(pybind11::module_& module);
 void register_engine(pybind11::module_& module);
 void register_preprocessor(pybind11::module_& module);
 void register_pipeline(pybind11::module_& module);

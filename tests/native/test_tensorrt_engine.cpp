@@ -196,6 +196,35 @@ TEST_CASE_FIXTURE(OnTensorRt,
     }
 }
 
+TEST_CASE_FIXTURE(OnTensorRt, "whatever fails, and whenever, the next answer is whole and nothing is lost") {
+    if (!is_here) return;
+    int64_t failed = 0;
+    for (const char* function : {"cudaMalloc", "cudaHostAlloc", "cudaMemcpyAsync", "cudaMemset2DAsync",
+                                 "cuLaunchKernel", "cudaStreamSynchronize", "enqueueV3", "createExecutionContext"}) {
+        CAPTURE(function);
+        for (int64_t after = 0; after < 80; after = after * 3 / 2 + 1) {
+            CAPTURE(after);
+            stand_in_cuda().fail(function, after);
+            try {
+                load();
+                ask(*pipeline, 5);
+                stand_in_cuda().fail(function, -1);
+            } catch (const EngineError&) {
+                ++failed;
+            }
+            if (!pipeline) load();
+            const auto found = ask(*pipeline, 5);
+            for (size_t i = 0; i < found.size(); ++i) {
+                const std::vector<int32_t>& whole = expected()[i].tokens;
+                REQUIRE(found[i].tokens == std::vector<int32_t>(whole.begin(), whole.begin() + 5));
+            }
+            unload();
+            REQUIRE(stand_in_cuda().living() == 0);
+        }
+    }
+    CHECK(failed > 25);
+}
+
 TEST_CASE_FIXTURE(OnTensorRt, "where recording fails the engine goes on without, and says why") {
     if (!is_here) return;
     struct Failure {

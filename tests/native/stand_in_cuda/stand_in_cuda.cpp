@@ -188,7 +188,8 @@ constexpr size_t kTotal = size_t{8} << 30;
 const stand_in::Controls controls = {
     [](const char* function, int64_t after) {
         const std::lock_guard lock(mutex);
-        failures[function] = after;
+        failures.erase(function);
+        if (after >= 0) failures[function] = after;
     },
     [](const char* function) {
         const std::lock_guard lock(mutex);

@@ -12,7 +12,7 @@ struct CUstream_st;
 namespace stand_in {
 
 struct Controls {
-    // The call of `function` that comes after `after` further ones fails, once.
+    // The call of `function` that comes after `after` further ones fails, once; below zero: none does.
     void (*fail)(const char* function, int64_t after);
     int64_t (*calls)(const char* function);
     // Allocations, streams, graphs, modules, and objects of the TensorRT stand-in that were not given back.
