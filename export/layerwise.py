@@ -202,9 +202,7 @@ class LayerwiseRun:
         for name, value in graph.linear_inputs.items():
             graph.output(f"input.{name}", graph.op.Identity(value), ir.DataType.FLOAT, None)
         ir.save(graph.model("stage", ""), path)
-        return ort.InferenceSession(path, session_options()), [
-            self._layers[name] for name in graph.linear_inputs
-        ]
+        return ort.InferenceSession(path, session_options()), [self._layers[name] for name in graph.linear_inputs]
 
 
 def import_onnxruntime() -> Any:

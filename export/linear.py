@@ -54,7 +54,9 @@ def finite(weight: np.ndarray, name: str) -> np.ndarray:
         CheckpointError: it holds what is no number.
     """
     if not np.isfinite(weight).all():
-        raise CheckpointError(f"the weights of {name} hold values that are no numbers; the checkpoint is damaged, copy it once more")
+        raise CheckpointError(
+            f"the weights of {name} hold values that are no numbers; the checkpoint is damaged, copy it once more"
+        )
     return weight
 
 

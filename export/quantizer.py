@@ -54,7 +54,9 @@ def calibrate(
         EngineError: onnxruntime is not installed.
     """
     if not calibration.examples or not calibration.held_out:
-        raise CalibrationError("the calibration has no examples, or holds none out to judge by; give some frames of each")
+        raise CalibrationError(
+            "the calibration has no examples, or holds none out to judge by; give some frames of each"
+        )
     examples = _with_answers(calibration.examples + calibration.held_out, write_draft, scratch, progress)
     tokenizer = PromptTokenizer(checkpoint.path / TOKENIZER)
     images, sequences = as_sequences(examples, tokenizer, checkpoint.config.vision_config.image_size)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 import math
+from collections.abc import Iterable
 from html import escape
 
 from ..runtime.bundle import LayerQuality, Manifest

@@ -69,8 +69,10 @@ class TensorRt:
 
     @property
     def name(self) -> str:
-        """What an engine's key calls it: "tensorrt 10.3.0"; engines are bound to the version to its patch."""
-        return f"{'tensorrt_rtx' if self.is_rtx else 'tensorrt'} {self.module.__version__}"
+        """What an engine's key calls it: "tensorrt 10.3.0", as libnvinfer itself counts; engines are bound to the patch."""
+        if self.is_rtx:
+            return f"tensorrt_rtx {self.module.__version__}"
+        return f"tensorrt {'.'.join(map(str, self.version))}"
 
     @property
     def is_strongly_typed(self) -> bool:

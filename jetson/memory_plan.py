@@ -22,8 +22,8 @@ CUDA_BYTES = 500_000_000
 """Taken by a CUDA context and TensorRT's libraries. Assumption: 0.3 to 0.6 GB, depending on how many kernels are loaded."""
 
 BUILD_FACTOR = 2.2
-"""Peak of a build over the weights of the engine at hand: network, its optimised copy, serialized plan. Measured with TensorRT-RTX's
-builder on a CPU: 5.6 GB for the 2.5 GB of PaliGemma 3B's decoder at INT8 (docs/engines.md)."""
+"""Peak of a build over the weights of the engine at hand: network, its optimised copy, serialized plan. Measured with
+TensorRT-RTX's builder on a CPU: 5.6 GB for the 2.5 GB of PaliGemma 3B's decoder at INT8 (docs/engines.md)."""
 
 _BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "int8-weight": 1 + 2 / 32, "int4": 0.5 + 2 / 32}
 """Per weight, with an FP16 scale per block of 32."""

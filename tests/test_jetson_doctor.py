@@ -155,7 +155,7 @@ def test_export_refuses_what_the_board_cannot_run(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setitem(BOARDS, "orin-nano-4gb", replace(BOARDS["orin-nano-4gb"], memory_bytes=1_700_000_000))
     with pytest.raises(
-        BundleError, match="at fp32 the model takes .* the Jetson Orin Nano 4GB has 1.7 GB for everything"
+        BundleError, match=r"at fp32 the model takes .* the Jetson Orin Nano 4GB has 1.7 GB for everything"
     ):
         export(DEMO_CHECKPOINT, tmp_path / "b", ExportOptions("fp32", board="orin-nano-4gb"))
     assert not list(tmp_path.iterdir())

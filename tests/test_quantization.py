@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -201,8 +202,7 @@ def test_smoothing_alone_changes_no_answer() -> None:
 
 def difference(checkpoint: Checkpoint, spread: float) -> float:
     """The largest relative difference of image rows and log-probabilities under random smoothing."""
-    import tempfile
-
+    vision, text = checkpoint.config.vision_config, checkpoint.config.text_config
     rng = np.random.default_rng(0)
     smoothing = Smoothing()
     for layer in linear_layers(checkpoint.config).values():
@@ -216,17 +216,21 @@ def difference(checkpoint: Checkpoint, spread: float) -> float:
             GraphFiles(checkpoint, parts, recipe, Path(folder), Numerics.of("fp32"), 17).write(
                 lambda part: lambda count: None
             )
-            pixels = np.random.default_rng(1).uniform(-1, 1, (1, 3, 112, 112)).astype(np.float32)
+            pixels = (
+                np.random.default_rng(1).uniform(-1, 1, (1, 3, vision.image_size, vision.image_size)).astype(np.float32)
+            )
             rows = onnxruntime.InferenceSession(Path(folder) / VISION_GRAPH).run(None, {"pixel_values": pixels})[0]
             decoder = onnxruntime.InferenceSession(Path(folder) / DECODER_GRAPH)
             feeds = {
-                "inputs_embeds": np.random.default_rng(2).normal(0, 1, (1, 9, 192)).astype(np.float32),
+                "inputs_embeds": np.random.default_rng(2).normal(0, 1, (1, 9, text.hidden_size)).astype(np.float32),
                 "past_length": np.zeros(1, np.int32),
                 "prefix_length": np.array([6], np.int32),
                 "logits_index": np.arange(9, dtype=np.int32),
             }
             feeds |= {
-                value.name: np.zeros((1, 1, 1, 48), np.float32) for value in decoder.get_inputs() if "." in value.name
+                value.name: np.zeros((1, 1, text.num_key_value_heads, text.head_dim), np.float32)
+                for value in decoder.get_inputs()
+                if "." in value.name
             }
             token, logprob = decoder.run(["token", "logprob"], feeds)
             found.append((rows, token, logprob))
@@ -301,14 +305,18 @@ def test_an_activation_that_is_no_number_is_named(checkpoint: Path, calibration:
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8-weight", "int4"])
-@pytest.mark.parametrize("name", ["language_model.model.layers.2.mlp.up_proj.weight", "language_model.model.embed_tokens.weight"])
+@pytest.mark.parametrize(
+    "name", ["language_model.model.layers.2.mlp.up_proj.weight", "language_model.model.embed_tokens.weight"]
+)
 def test_weights_that_are_no_numbers_are_refused(name: str, precision: str, checkpoint: Path, tmp_path: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
     tensors = load_file(checkpoint / "model.safetensors")
     tensors[name][1600 % len(tensors[name]), 0] = np.nan
     save_file(tensors, checkpoint / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"the weights of .* hold values that are no numbers; the checkpoint is damaged"):
+    with pytest.raises(
+        CheckpointError, match=r"the weights of .* hold values that are no numbers; the checkpoint is damaged"
+    ):
         export(checkpoint, tmp_path / "b", ExportOptions(precision))
     assert not (tmp_path / "b").exists()
 
