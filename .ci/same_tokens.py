@@ -1,6 +1,6 @@
 """Answers the demo's first frames with this Python and with the one whose command is given: the tokens must be the same.
 
-    same_tokens.py BUNDLE PYTHON [ARGUMENT ...]
+same_tokens.py BUNDLE PYTHON [ARGUMENT ...]
 """
 
 import json
@@ -32,7 +32,10 @@ def main() -> int:
         return 1
     unlike = [(here, there) for here, there in zip(ours, theirs, strict=True) if here["tokens"] != there["tokens"]]
     for here, there in unlike:
-        print(f"frame {here['frame_index']}, {here['prompt']!r}: {here['text']!r} here, {there['text']!r} there", file=sys.stderr)
+        print(
+            f"frame {here['frame_index']}, {here['prompt']!r}: {here['text']!r} here, {there['text']!r} there",
+            file=sys.stderr,
+        )
     if unlike:
         return 1
     tokens = sum(len(answer["tokens"]) for answer in ours)

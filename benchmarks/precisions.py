@@ -44,7 +44,9 @@ def main() -> int:
     print("|" + "---|" * (5 + len(TASKS)))
     for name, row in figures.items():
         tasks = " | ".join(f"{100 * row[task]:.1f}" for task in TASKS)
-        print(f"| {name} | {row['mb']:.1f} | {row['tokens']} | {100 * row['answers']:.1f} % | {row['ms']:.1f} | {tasks} |")
+        print(
+            f"| {name} | {row['mb']:.1f} | {row['tokens']} | {100 * row['answers']:.1f} % | {row['ms']:.1f} | {tasks} |"
+        )
     return 0
 
 
@@ -65,7 +67,9 @@ def measure(folder: Path, seeds: range, threads: int) -> dict[str, dict[str, Any
         answers = {}
         for precision, model in models.items():
             started = time.perf_counter()
-            answers[precision] = model.predict(frame, [question.prompt for question in questions], max_tokens=MAX_TOKENS)
+            answers[precision] = model.predict(
+                frame, [question.prompt for question in questions], max_tokens=MAX_TOKENS
+            )
             times[precision].append(1000 * (time.perf_counter() - started))
         asked += len(questions)
         for precision, found in answers.items():

@@ -31,7 +31,9 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     print(f"{read_board()}, {options.threads} threads\n")
-    print("| bundle | precision | weights GB | load s | vision ms | prefill ms | ms per token | GB/s | bandwidth GB/s | share |")
+    print(
+        "| bundle | precision | weights GB | load s | vision ms | prefill ms | ms per token | GB/s | bandwidth GB/s | share |"
+    )
     print("|" + "---|" * 10)
     for path in options.bundles:
         before = bandwidth(options.threads)

@@ -35,7 +35,7 @@ from .engine_profiles import ShapeLimits, engine_profiles
 from .staging import move_into_place, staging_folder
 from .tensorrt_api import TensorRt, open_tensorrt
 
-__all__ = ["BuildOptions", "ShapeLimits", "build", "estimate_build_bytes"]
+__all__ = ["BuildEstimate", "BuildOptions", "ShapeLimits", "build", "estimate"]
 
 GRAPHS = {"vision": VISION_GRAPH, "decoder": DECODER_GRAPH}
 
@@ -82,9 +82,9 @@ def build(
     target = bundle.path / ENGINES / key.folder
     if target.exists() and not options.rebuild:
         return find_engines(bundle, trt.name, key.compute_capability)
-    weights = {part: (bundle.path / f"{graph}.data").stat().st_size for part, graph in GRAPHS.items()}
+    weights = _weight_bytes(bundle)
     if not options.ignore_memory:
-        _check_memory(bundle, max(weights.values()), options)
+        _check_memory(bundle, estimate(bundle, options).peak_bytes)
     with _leaving_no_empty_folder(target.parent), staging_folder(target, sum(weights.values()), bundle.path) as staging:
         plans, layers, seconds = {}, {}, {}
         for part in PLANS:
@@ -103,12 +103,49 @@ def build(
         )
         (staging / ENGINE_SET).write_bytes(msgspec.json.format(msgspec.json.encode(built), indent=2) + b"\n")
         move_into_place(staging, target)
+    rates = _read_rates(_rates_path(trt)) | {key.precision: sum(seconds.values()) / (sum(weights.values()) / 1e9)}
+    _replace(_rates_path(trt), msgspec.json.encode(rates))
     return target, built
 
 
-def estimate_build_bytes(weight_bytes: int, workspace_bytes: int) -> int:
-    """Peak memory of building one engine."""
-    return int(BUILD_FACTOR * weight_bytes) + workspace_bytes + CUDA_BYTES
+@dataclass(frozen=True)
+class BuildEstimate:
+    """What a build will take."""
+
+    peak_bytes: int
+    seconds: float | None  # None before the first build on this machine
+
+
+def estimate(bundle: Bundle, options: BuildOptions | None = None) -> BuildEstimate:
+    """Peak memory from the larger engine's weights; time from how long a gigabyte took in earlier builds here.
+
+    Raises:
+        EngineError: there is no TensorRT.
+    """
+    options = options or BuildOptions()
+    weights = _weight_bytes(bundle)
+    rates = _read_rates(_rates_path(open_tensorrt(options.tensorrt)))
+    seconds = (
+        sum(weights.values()) / 1e9 * rates[bundle.manifest.precision] if bundle.manifest.precision in rates else None
+    )
+    peak = int(BUILD_FACTOR * max(weights.values())) + options.workspace_bytes + CUDA_BYTES
+    return BuildEstimate(peak, seconds)
+
+
+def _weight_bytes(bundle: Bundle) -> dict[str, int]:
+    return {part: bundle.manifest.files[f"{graph}.data"].bytes for part, graph in GRAPHS.items()}
+
+
+def _rates_path(trt: TensorRt) -> Path:
+    return _cache_folder() / f"{trt.name.replace(' ', '-')}.rates.json"
+
+
+def _read_rates(path: Path) -> dict[str, float]:
+    """Seconds per gigabyte of weights, by precision."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, float])
+    except (OSError, msgspec.DecodeError):  # none yet, or cut
+        return {}
 
 
 def _check_precision(manifest: Manifest, trt: TensorRt) -> None:
@@ -143,8 +180,8 @@ def _target(trt: TensorRt, options: BuildOptions) -> str:
     )
 
 
-def _check_memory(bundle: Bundle, weight_bytes: int, options: BuildOptions) -> None:
-    needed, free = estimate_build_bytes(weight_bytes, options.workspace_bytes), free_memory()
+def _check_memory(bundle: Bundle, needed: int) -> None:
+    free = free_memory()
     if needed > free.total:
         raise EngineError(
             f"building the engines of {bundle.path} takes about {needed / 1e9:.1f} GB and this machine has "
@@ -233,8 +270,11 @@ def _interrupt_flag() -> Iterator[Callable[[], bool]]:
 
 def _default_cache(trt: TensorRt) -> Path:
     """Timings are worth keeping between builds and bundles; TensorRT itself refuses those of another GPU or version."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "palijet"
-    return folder / f"{trt.name.replace(' ', '-')}.timings"
+    return _cache_folder() / f"{trt.name.replace(' ', '-')}.timings"
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "palijet"
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -19,14 +19,21 @@ class InputSample:
         self._share = max(2, KEPT_ROWS // max(1, sequences))
         self._random = np.random.default_rng(0)
 
-    def add(self, rows: NDArray[np.float32]) -> None:
-        """Take a sequence's rows into account; some are kept, the one with the largest value always."""
+    def add(self, rows: NDArray[np.float32], images: int = 0) -> None:
+        """Take a sequence's rows into account; some are kept, the one with the largest value always.
+
+        The first `images` of them are an image's: behind them as many are kept of the text's, which are few and decode everything.
+        """
         size = np.abs(rows)
         np.maximum(self.largest, size.max(axis=0), out=self.largest)
         self._sum += size.sum(axis=0)
         self._count += len(rows)
-        chosen = self._random.choice(len(rows), min(self._share - 1, len(rows)), replace=False)
-        self._kept.append(rows[[int(size.max(axis=1).argmax()), *chosen]])
+        halves = [range(images), range(images, len(rows))]
+        kept = {int(size.max(axis=1).argmax())}
+        for half in halves:
+            share = (self._share - 1) // (2 if images else 1)
+            kept.update(self._random.choice(half, min(share, len(half)), replace=False).tolist() if half else [])
+        self._kept.append(rows[sorted(kept)])
 
     @property
     def mean(self) -> NDArray[np.float32]:

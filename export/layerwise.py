@@ -97,6 +97,9 @@ class LayerwiseRun:
         wanted = [{"logits_index": s.wanted(len(image_rows[s.image]))} for s in self.sequences]
         yield self._run("head", self._head, rows, wanted, self.sampled, take=self._take_tokens)
 
+    def _image_rows(self, sequence: int) -> int:
+        return len(self.image_rows[self.sequences[sequence].image])
+
     def _title(self, index: int, count: int) -> str:
         """What a user calls a sequence, or in the vision stages an image."""
         is_image = count != len(self.sequences) or count == len(self.images)
@@ -188,7 +191,8 @@ class LayerwiseRun:
                     )
                 if i in sampled:
                     for layer, sample in zip(layers, samples, strict=True):
-                        sample.add(outputs[f"input.{layer.name}"].reshape(-1, layer.into))
+                        inputs = outputs[f"input.{layer.name}"].reshape(-1, layer.into)
+                        sample.add(inputs, self._image_rows(i) if layer.part == "decoder" else 0)
                 take(outputs)
                 self._advance(1)
         return Stage(name, list(zip(layers, samples, strict=True)))

@@ -174,6 +174,7 @@ def build(
     """Build TensorRT engines of a bundle, on the device that will run them."""
     from .export.engine_builder import BuildOptions, ShapeLimits
     from .export.engine_builder import build as build_engines
+    from .export.engine_builder import estimate
     from .runtime.bundle import open_bundle
 
     opened = open_bundle(bundle)
@@ -185,6 +186,11 @@ def build(
         rebuild=rebuild,
         ignore_memory=ignore_memory,
     )
+    expected = estimate(opened, options)
+    time_text = (
+        "time unknown before a first build here" if expected.seconds is None else f"about {expected.seconds:.0f} s"
+    )
+    talk.print(f"expected: up to {_readable(expected.peak_bytes)} of memory, {time_text}")
     with _progress_bar() as bar:
         task = bar.add_task("looking", total=None)
         folder, built = build_engines(

@@ -11,7 +11,7 @@ from conftest import DEMO_CHECKPOINT
 
 from palijet.demo.calibration import demo_calibration
 from palijet.export import ExportOptions, export
-from palijet.export.engine_builder import BuildOptions, build
+from palijet.export.engine_builder import BuildOptions, build, estimate
 from palijet.export.tensorrt_api import open_tensorrt
 from palijet.runtime.bundle import DECODER_GRAPH, VISION_GRAPH, Bundle
 from palijet.runtime.engines import find_engines
@@ -42,6 +42,9 @@ def test_the_demo_is_built_with_the_matrix_products_of_its_precision(demo: Bundl
             prefixes = ("vision.", "projector") if engine == "vision" else ("text.", "lm_head")
             kept = sum(layer.kept and layer.name.startswith(prefixes) for layer in demo.manifest.quality.layers)
             assert layers[f"{precision} matmul"] == count - kept
+    expected = estimate(demo, BuildOptions("rtx"))
+    assert expected.seconds is not None
+    assert 0.2 < expected.seconds / sum(built.seconds.values()) < 5
     again = time.monotonic()
     assert build(demo, BuildOptions("rtx")) == (folder, built)
     assert time.monotonic() - again < sum(built.seconds.values())
