@@ -81,7 +81,8 @@ struct Api {
 #undef PALIJET_ORT_MEMBER
 
     explicit Api(const void* const* table)
-#define PALIJET_ORT_LOAD(slot, name, result, arguments) name = reinterpret_cast<decltype(name)>(table[slot]);
+#define PALIJET_ORT_LOAD(slot, name, result, arguments) \
+    name = reinterpret_cast<decltype(name)>(const_cast<void*>(table[slot]));
     {
         PALIJET_ORT_FUNCTIONS(PALIJET_ORT_LOAD)
     }

@@ -71,6 +71,48 @@ class GpuArray:
         self._library.cudaFree(self._pointer)
 
 
+class DlTensor(ctypes.Structure):
+    """DLManagedTensor of DLPack's dlpack.h, version 0."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("type_code", ctypes.c_uint8),
+        ("type_bits", ctypes.c_uint8),
+        ("type_lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+        ("context", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+    )
+
+
+class GpuTensor:
+    """What a torch or CuPy tensor is to others: memory of the GPU with `__dlpack__`."""
+
+    def __init__(self, array: GpuArray, device_type: int = 2) -> None:
+        self._array, self._device_type = array, device_type
+        self.streams: list[int | None] = []  # that it was told to make its values ready for
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._device_type, 0
+
+    def __dlpack__(self, stream: int | None = None) -> object:
+        self.streams.append(stream)
+        told = self._array.__cuda_array_interface__
+        self._shape = (ctypes.c_int64 * len(told["shape"]))(*told["shape"])
+        self._tensor = DlTensor(
+            data=told["data"][0], device_type=self._device_type, ndim=len(self._shape), type_code=1, type_bits=8, type_lanes=1,
+            shape=self._shape,
+        )  # fmt: skip
+        new = ctypes.pythonapi.PyCapsule_New
+        new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+        return new(ctypes.addressof(self._tensor), b"dltensor", None)
+
+
 @pytest.fixture(scope="session")
 def stand_ins() -> StandIns:
     """Skips where the core was built without TensorRT's headers."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stand_ins import GpuArray, StandIns, stand_ins, tensorrt, write_stand_in_engines
+from stand_ins import GpuArray, GpuTensor, StandIns, stand_ins, tensorrt, write_stand_in_engines
 
 import palijet
 from palijet.runtime import _native
@@ -87,6 +87,15 @@ def test_a_tensor_of_another_library_is_read_where_it_lies(model: palijet.Model,
 
 
 @pytest.mark.slow
+def test_a_tensor_of_the_gpu_is_refused_on_the_cpu(model: palijet.Model, stand_ins: StandIns, scene) -> None:
+    array = GpuArray(stand_ins, scene(5))
+    with pytest.raises(InputError, match="the frame lies in CUDA memory"):
+        model.predict(GpuTensor(array), "caption en")
+    with pytest.raises(InputError, match="a device of DLPack's type 7 cannot be read"):
+        model.predict(GpuTensor(array, device_type=7), "caption en")
+
+
+@pytest.mark.slow
 class TestOnTheStandIns:
     @pytest.fixture
     def on_gpu(self, bundle: Path, tensorrt: StandIns) -> palijet.Model:
@@ -123,7 +132,9 @@ class TestOnTheStandIns:
             assert on_gpu.predict(image, "detect part").tokens == expected.tokens
             return tensorrt.calls("cudaMemcpyAsync") - before
 
-        assert copies(frame) == copies(GpuArray(tensorrt, frame)) + 1
+        tensor = GpuTensor(GpuArray(tensorrt, frame))
+        assert copies(frame) == copies(GpuArray(tensorrt, frame)) + 1 == copies(tensor) + 1
+        assert tensor.streams[0]  # the stream on which it will be read
 
     def test_nv12_on_the_gpu_is_answered_as_on_the_host(
         self, on_gpu: palijet.Model, tensorrt: StandIns, model: palijet.Model
