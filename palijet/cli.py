@@ -172,9 +172,8 @@ def build(
     ] = False,
 ) -> None:
     """Build TensorRT engines of a bundle, on the device that will run them."""
-    from .export.engine_builder import BuildOptions, ShapeLimits
+    from .export.engine_builder import BuildOptions, ShapeLimits, estimate
     from .export.engine_builder import build as build_engines
-    from .export.engine_builder import estimate
     from .runtime.bundle import open_bundle
 
     opened = open_bundle(bundle)
