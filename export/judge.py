@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..runtime.bundle import LayerQuality, Quality
 from .checkpoint import EMBEDDINGS, Checkpoint
 from .layerwise import LayerwiseRun, import_onnxruntime, session_options
+from .recipe import is_hurt
 from .sequence import Sequence
 
 POOR_AGREEMENT = 0.95
@@ -133,11 +134,15 @@ def judge(
 
 
 def _advice(share: float, layers: tuple[LayerQuality, ...]) -> str:
-    stored = {layer.precision for layer in layers}
-    safer = "fp16" if "int8-weight" in stored else "int8-weight or fp16"
+    hurt = [layer for layer in layers if is_hurt(layer) and not layer.kept]
+    if hurt:
+        mend = f"keep more layers at FP16 (--keep-fp16 0.2: {hurt[0].name} is the first of {len(hurt)} that need it)"
+    else:
+        mend = "give a part more bits (--vision-precision fp16, --head-precision fp16)"
+    safer = "fp16" if "int8-weight" in {layer.precision for layer in layers} else "int8-weight or fp16"
     return (
-        f"only {share:.1%} of the tokens are those of FP32: keep more layers at FP16 (--keep-fp16 0.2), calibrate with more "
-        f"frames of the camera in use, or take --precision {safer}"
+        f"only {share:.1%} of the tokens are those of FP32: {mend}, calibrate with more frames of the camera in use, or take "
+        f"--precision {safer}"
     )
 
 

@@ -45,6 +45,12 @@ class _Choice:
     finding: Finding
 
 
+def is_hurt(layer: LayerQuality) -> bool:
+    """Whether quantization hurts the layer more than is borne."""
+    limit = HARMFUL_ERROR.get(layer.precision)
+    return layer.kept or (layer.snr_db is not None and limit is not None and layer.snr_db < -20 * math.log10(limit))
+
+
 def plain_recipe(checkpoint: Checkpoint, parts: PartPrecisions, block: int) -> Recipe:
     """A recipe that needs no calibration: floating point, or weights rounded in blocks; errors are those of the weights."""
     choices = []

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from html import escape
 
 from ..runtime.bundle import LayerQuality, Manifest
-from .recipe import HARMFUL_ERROR
+from .recipe import is_hurt
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222; }
@@ -73,9 +72,7 @@ def _table(rows: Iterable[str]) -> str:
 
 def _layer(layer: LayerQuality) -> str:
     snr = "exact" if layer.snr_db is None else f"{layer.snr_db:.1f}"
-    limit = HARMFUL_ERROR.get(layer.precision)
-    is_low = layer.snr_db is not None and limit is not None and layer.snr_db < -20 * math.log10(limit)
-    bars = _bar(layer.snr_db, "low" if is_low else "") + _bar(layer.plain_snr_db, "plain")
+    bars = _bar(layer.snr_db, "low" if is_hurt(layer) else "") + _bar(layer.plain_snr_db, "plain")
     return (
         f"<tr><td>{escape(layer.name)}<td>{escape(layer.precision)}{' (kept)' if layer.kept else ''}"
         f"<td class=n>{layer.weights:,}<td class=n>{snr}<td class=plot>{bars}"
