@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 #include "shared_library.h"
@@ -12,6 +13,7 @@
 struct CUstream_st;
 struct CUgraph_st;
 struct CUgraphExec_st;
+struct CUctx_st;
 struct CUmod_st;
 struct CUfunc_st;
 
@@ -20,6 +22,7 @@ namespace palijet::cuda {
 using Stream = CUstream_st*;
 using Graph = CUgraph_st*;
 using GraphExec = CUgraphExec_st*;
+using Context = CUctx_st*;
 using Module = CUmod_st*;
 using Function = CUfunc_st*;
 
@@ -62,6 +65,9 @@ struct PointerAttributes {  // cudaPointerAttributes; CUDA 13 added the reserved
 
 #define PALIJET_CUDA_DRIVER_FUNCTIONS(X)                                                                             \
     X(cuGetErrorString,    int, (int error, const char** text))                                                      \
+    X(cuCtxGetCurrent,     int, (Context*))                                                                          \
+    X(cuCtxSetCurrent,     int, (Context))                                                                           \
+    X(cuPointerGetAttribute, int, (void* value, int attribute, uintptr_t memory))                                    \
     X(cuModuleLoadData,    int, (Module*, const void* image))                                                        \
     X(cuModuleUnload,      int, (Module))                                                                            \
     X(cuModuleGetFunction, int, (Function*, Module, const char* name))                                               \
@@ -91,11 +97,13 @@ struct DriverApi {
 #undef PALIJET_CUDA_LOAD
 #undef PALIJET_CUDA_MEMBER
 
-// As far as they are used, of cudaMemcpyKind, cudaMemoryType, cudaDeviceAttr, cudaStreamCaptureMode and the flags.
+// As far as they are used, of cudaMemcpyKind, cudaMemoryType, cudaDeviceAttr, cudaStreamCaptureMode,
+// CUpointer_attribute and the flags.
 constexpr int kCopyDefault = 4, kCopyOnDevice = 3;
 constexpr int kMemoryHost = 1, kMemoryDevice = 2, kMemoryManaged = 3;
 constexpr int kIntegrated = 18, kComputeMajor = 75, kComputeMinor = 76;
 constexpr int kCaptureThreadLocal = 1;
+constexpr int kPointerContext = 1;
 constexpr unsigned kHostMapped = 2, kStreamNonBlocking = 1;
 
 }  // namespace palijet::cuda

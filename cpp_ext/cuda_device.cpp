@@ -93,6 +93,11 @@ std::unique_ptr<Preprocessor> CudaDevice::make_preprocessor(int64_t size) {
 
 const uint8_t* CudaDevice::readable(const void* memory) const {
     const cuda::PointerAttributes found = attributes(memory);
+    if (found.type == cuda::kMemoryDevice && kernels_ && kernels_->is_foreign(memory)) {
+        throw InputError(
+            "the frame lies in memory of another CUDA context than the model's; with pycuda, import "
+            "pycuda.autoprimaryctx in place of pycuda.autoinit, before the model is loaded");
+    }
     if (found.type == cuda::kMemoryHost && !is_integrated_) return nullptr;
     return static_cast<const uint8_t*>(found.device_pointer);
 }

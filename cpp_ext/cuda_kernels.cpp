@@ -47,6 +47,7 @@ CudaKernels::CudaKernels(const std::string& driver, cuda::Stream stream)
     : library_("the CUDA driver", {driver.empty() ? "libcuda.so.1" : driver}, "install the GPU's driver"),
       api_(library_),
       stream_(stream) {
+    api_.check(api_.cuCtxGetCurrent(&context_), "there is no CUDA context");
     api_.check(api_.cuModuleLoadData(&module_, image()), "the CUDA kernels cannot be loaded");
     const auto find = [this](const char* name) {
         cuda::Function found = nullptr;
@@ -72,7 +73,27 @@ void CudaKernels::launch(const RowCopy& copy) {
     }
 }
 
+bool CudaKernels::is_foreign(const void* memory) const {
+    cuda::Context owner = nullptr;  // stays so for memory that belongs to none
+    api_.cuPointerGetAttribute(&owner, cuda::kPointerContext, reinterpret_cast<uintptr_t>(memory));
+    return owner && owner != context_;
+}
+
+// The driver, unlike the runtime library, gives a thread no context by itself.
+void CudaKernels::enter_context() {
+    cuda::Context current = nullptr;
+    api_.check(api_.cuCtxGetCurrent(&current), "there is no CUDA context");
+    if (current == context_) return;
+    if (current) {
+        throw EngineError(
+            "another CUDA context than the model's is current on this thread; with pycuda, import "
+            "pycuda.autoprimaryctx in place of pycuda.autoinit");
+    }
+    api_.check(api_.cuCtxSetCurrent(context_), "the CUDA context cannot be entered");
+}
+
 void CudaKernels::launch(cuda::Function function, const Extent& extent, const void* pass) {
+    enter_context();
     void* arguments[] = {const_cast<void*>(pass)};
     api_.check(api_.cuLaunchKernel(function, blocks(extent.columns, kBlockColumns), blocks(extent.rows, kBlockRows),
                                    static_cast<unsigned>(extent.planes), kBlockColumns, kBlockRows, 1, 0, stream_,

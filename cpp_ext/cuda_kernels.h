@@ -24,12 +24,17 @@ class CudaKernels {
     void launch(const HeightPass& pass) { launch(height_pass_, pass.extent(), &pass); }
     void launch(const RowCopy& copy);
 
+    // Whether the GPU's memory at an address belongs to another CUDA context than the kernels', which cannot read it.
+    bool is_foreign(const void* memory) const;
+
   private:
+    void enter_context();
     void launch(cuda::Function function, const Extent& extent, const void* pass);
 
     SharedLibrary library_;
     cuda::DriverApi api_;
     cuda::Stream stream_;
+    cuda::Context context_ = nullptr;
     cuda::Module module_ = nullptr;
     cuda::Function nv12_pass_, width_pass_, height_pass_, copy_words_, copy_bytes_;
 };

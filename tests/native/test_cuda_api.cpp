@@ -38,6 +38,7 @@ TEST_CASE("the declared functions and numbers of CUDA are those of its headers")
     CHECK(kComputeMajor == cudaDevAttrComputeCapabilityMajor);
     CHECK(kComputeMinor == cudaDevAttrComputeCapabilityMinor);
     CHECK(kCaptureThreadLocal == cudaStreamCaptureModeThreadLocal);
+    CHECK(kPointerContext == CU_POINTER_ATTRIBUTE_CONTEXT);
     CHECK(kHostMapped == cudaHostAllocMapped);
     CHECK(kStreamNonBlocking == cudaStreamNonBlocking);
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <random>
+#include <thread>
 #include <vector>
 
 #include "cpu_device.h"
@@ -163,6 +164,31 @@ TEST_CASE("without kernels frames are resized on the host, and the device says w
     CudaDevice device({PALIJET_STAND_IN_CUDA, "/no/driver.so"});
     CHECK(device.kernel_note().find("/no/driver.so") != std::string::npos);
     CHECK(device.make_preprocessor(8)->place() == Place::kHost);
+}
+
+TEST_CASE("any thread may ask, but not one that is in another library's CUDA context, nor with that one's memory") {
+    const auto device = stand_in_device();
+    if (!device->kernel_note().empty()) return;
+    const auto preprocessor = device->make_preprocessor(4);
+    const Memory pixels = device->allocate(3 * 4 * 4 * sizeof(float)), frame = device->allocate(48);
+    const auto answer = [&](const Memory& memory) {
+        const ImageView view{memory.get(), 4, 4, 3, 12, 3, 1, PixelFormat::kBgr, Place::kDevice};
+        preprocessor->run(view, reinterpret_cast<float*>(pixels.get()));
+        device->synchronize();
+    };
+    std::thread([&] { CHECK_NOTHROW(answer(frame)); }).join();
+
+    int another = 0;
+    const auto enter =
+        reinterpret_cast<int (*)(void*)>(dlsym(dlopen(PALIJET_STAND_IN_CUDA, RTLD_NOW), "cuCtxSetCurrent"));
+    std::thread([&] {
+        enter(&another);
+        CHECK_THROWS_WITH_AS(answer(frame), doctest::Contains("another CUDA context than the model's is current"),
+                             EngineError);
+        const Memory foreign = device->allocate(48);
+        enter(nullptr);
+        CHECK_THROWS_WITH_AS(answer(foreign), doctest::Contains("import pycuda.autoprimaryctx"), InputError);
+    }).join();
 }
 
 TEST_CASE("a recording that breaks off leaves a stream that works") {

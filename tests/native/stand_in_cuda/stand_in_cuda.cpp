@@ -32,6 +32,7 @@ struct CUgraph_st {
 struct CUgraphExec_st {
     std::vector<Work> works;
 };
+struct CUctx_st {};
 struct CUmod_st {};
 struct CUfunc_st {
     const char* name;
@@ -41,10 +42,15 @@ struct CUfunc_st {
 
 namespace {
 
-constexpr int kInvalidValue = 1, kOutOfMemory = 2, kLaunchFailed = 719, kCaptureUnsupported = 900, kUnknown = 999;
+constexpr int kInvalidValue = 1, kOutOfMemory = 2, kInvalidContext = 201, kLaunchFailed = 719,
+              kCaptureUnsupported = 900, kUnknown = 999;
+
+CUctx_st primary;
+thread_local CUctx_st* current = nullptr;
 
 struct Region {
     size_t bytes, mapped;
+    CUctx_st* context;
 };
 
 // One lock for all of it: tests are not fast.
@@ -142,7 +148,7 @@ int map(std::map<uintptr_t, Region>& regions, void** memory, size_t bytes, int p
     if (protection == PROT_NONE) mprotect(found, mapped, PROT_READ | PROT_WRITE);
     for (size_t i = 0; i < mapped; i += noise.size()) std::memcpy(static_cast<uint8_t*>(found) + i, noise.data(), 4096);
     mprotect(found, mapped, protection);
-    regions[reinterpret_cast<uintptr_t>(found)] = {bytes, mapped};
+    regions[reinterpret_cast<uintptr_t>(found)] = {bytes, mapped, current ? current : &primary};
     ++living;
     *memory = found;
     return 0;
@@ -328,6 +334,7 @@ EXPORTED int cudaMemsetAsync(void* memory, int value, size_t bytes, CUstream_st*
 EXPORTED int cudaStreamCreateWithFlags(CUstream_st** stream, unsigned) {
     const std::lock_guard lock(mutex);
     if (fails(__func__)) return kUnknown;
+    if (!current) current = &primary;  // as the runtime library does; other threads have to see for themselves
     *stream = new CUstream_st;
     streams().push_back(*stream);
     ++living;
@@ -395,6 +402,21 @@ EXPORTED int cuGetErrorString(int, const char** text) {
     *text = "the stand-in was told to fail, or was misused";
     return 0;
 }
+EXPORTED int cuCtxGetCurrent(CUctx_st** context) {
+    *context = current;
+    return 0;
+}
+EXPORTED int cuCtxSetCurrent(CUctx_st* context) {
+    current = context;
+    return 0;
+}
+EXPORTED int cuPointerGetAttribute(void* value, int attribute, uintptr_t memory) {
+    const std::lock_guard lock(mutex);
+    const auto* region = find(device, reinterpret_cast<const void*>(memory));
+    if (attribute != 1 || !region) return kInvalidValue;
+    std::memcpy(value, &region->second.context, sizeof(CUctx_st*));
+    return 0;
+}
 EXPORTED int cuModuleLoadData(CUmod_st** module, const void* image) {
     const std::lock_guard lock(mutex);
     if (fails(__func__)) return kUnknown;
@@ -424,6 +446,7 @@ EXPORTED int cuLaunchKernel(CUfunc_st* function, unsigned grid_x, unsigned grid_
                             void**) {
     const std::lock_guard lock(mutex);
     if (fails(__func__)) return kUnknown;
+    if (current != &primary) return kInvalidContext;
     const auto* argument = static_cast<const uint8_t*>(arguments[0]);
     std::vector<uint8_t> taken(argument, argument + function->argument_bytes);
     const palijet::Extent grid{int64_t{grid_x} * block_x, int64_t{grid_y} * block_y, int64_t{grid_z} * block_z};
