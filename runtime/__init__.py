@@ -12,6 +12,7 @@ from .errors import (
     SourceError,
 )
 from .model import LoadOptions, Model, load
+from .nv12 import Nv12
 from .preprocess import preprocess
 from .result import DetectedObject, Result, StreamResult, Timings
 
@@ -24,6 +25,7 @@ __all__ = [
     "InputError",
     "LoadOptions",
     "Model",
+    "Nv12",
     "PaliJetError",
     "Result",
     "SourceError",

@@ -10,9 +10,9 @@ import pytest
 from stand_ins import GpuArray, GpuTensor, StandIns, stand_ins, tensorrt, write_stand_in_engines
 
 import palijet
+from palijet import Nv12
 from palijet.runtime import _native
 from palijet.runtime.errors import EngineError, InputError
-from palijet.runtime.nv12 import Nv12
 
 __all__ = ["stand_ins", "tensorrt"]  # fixtures
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import palijet
+from palijet import Nv12
 from palijet.runtime import preprocess
 from palijet.runtime.errors import InputError
-from palijet.runtime.nv12 import Nv12
 
 
 def as_bytes(pixels: np.ndarray) -> np.ndarray:
