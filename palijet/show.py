@@ -38,6 +38,8 @@ def run_source(
     from .runtime.video_file import VideoWriter
 
     model = load(bundle, backend, threads=threads)
+    if model.backend_note:
+        talk.print(f"on the CPU: {model.backend_note}", soft_wrap=True)
     opened = open_source(source)
     show_table = jsonl != "-" and sys.stdout.isatty()
     with ExitStack() as stack:
