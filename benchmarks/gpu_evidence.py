@@ -80,6 +80,30 @@ def device(_: Path) -> Iterator[Row]:
     yield Row("CUDA kernels", opened.kernel_note or "loaded")
 
 
+def kernels(folder: Path) -> Iterator[Row]:
+    """Row copies and frames by the CUDA kernels beside the host's, bit for bit: a case of the native tests."""
+    build = folder / "native"
+    configure = [
+        "cmake",
+        "-S",
+        ".",
+        "-B",
+        build,
+        "-DPALIJET_PYTHON=OFF",
+        "-DPALIJET_TESTS=ON",
+        "-DCMAKE_BUILD_TYPE=Release",
+    ]
+    for command in (configure, ["cmake", "--build", build, "--parallel"]):
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            yield Row("kernels beside the host", f"not run: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
+            return
+    tests = build / "tests" / "native" / "native_tests"
+    done = subprocess.run([tests, "--test-case=a real GPU*"], capture_output=True, text=True)
+    said = [line for line in done.stdout.splitlines() if "skipped:" in line or "equal" in line or "ERROR" in line]
+    yield Row("kernels beside the host", said[0].strip() if said else f"exit code {done.returncode}")
+
+
 def bundles(folder: Path) -> Iterator[Row]:
     """The demo at every precision; those that need it are calibrated."""
     calibration = demo_calibration(24)
@@ -192,6 +216,7 @@ def sanitizer(folder: Path) -> Iterator[Row]:
 
 STEPS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "device and kernels": device,
+    "kernels": kernels,
     "bundles": bundles,
     "engines": engines,
     "tokens": tokens,

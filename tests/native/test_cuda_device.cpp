@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -34,6 +35,68 @@ struct Random {
     }
 };
 
+void check_rows(Device& device, Random& random) {
+    for (int round = 0; round < 60; ++round) {
+        const size_t unit = random.pick(0, 1) ? 16 : 1;
+        const auto bytes = static_cast<size_t>(random.pick(1, 90)) * unit;
+        const size_t stride = bytes + static_cast<size_t>(random.pick(0, 5)) * unit;
+        const auto pieces = static_cast<size_t>(random.pick(1, 12));
+        const auto source = random.bytes(stride * pieces), target = random.bytes(stride * pieces);
+        Memory from = device.allocate(source.size()), to = device.allocate(target.size());
+        device.copy(from.get(), source.data(), source.size());
+        device.copy(to.get(), target.data(), target.size());
+        std::vector<uint8_t> expected = target;
+        CpuDevice::instance().copy_rows({expected.data(), stride, source.data(), stride, bytes, pieces});
+        device.copy_rows({to.get(), stride, from.get(), stride, bytes, pieces});
+        REQUIRE(read(device, to.get(), target.size()) == expected);
+        CpuDevice::instance().clear_rows(expected.data(), stride, bytes / 2 + 1, pieces);
+        device.clear_rows(to.get(), stride, bytes / 2 + 1, pieces);
+        REQUIRE(read(device, to.get(), target.size()) == expected);
+    }
+}
+
+// One size of the network, three frames.
+void check_frames(Device& device, Random& random) {
+    const int64_t size = random.pick(1, 40);
+    auto on_gpu = device.make_preprocessor(size);
+    REQUIRE(on_gpu->place() == Place::kDevice);
+    CpuPreprocessor on_host(size);
+    const Memory pixels = device.allocate(static_cast<size_t>(3 * size * size) * sizeof(float));
+    for (int frame = 0; frame < 3; ++frame) {
+        ImageView view;
+        view.format = std::vector<PixelFormat>{PixelFormat::kBgr, PixelFormat::kRgb, PixelFormat::kNv12Bt601,
+                                               PixelFormat::kNv12Bt709}[static_cast<size_t>(random.pick(0, 3))];
+        const bool nv12 = is_nv12(view.format);
+        view.width = random.pick(1, 40) * (nv12 ? 2 : 1);
+        view.height = random.pick(1, 60) * (nv12 ? 2 : 1);
+        view.channels = nv12 ? 1 : std::vector<int64_t>{1, 3, 4}[static_cast<size_t>(random.pick(0, 2))];
+        view.channel_stride = 1;
+        view.column_stride = view.channels + (nv12 ? 0 : random.pick(0, 1));
+        view.row_stride = view.width * view.column_stride + random.pick(0, 7);
+        const int64_t rows = nv12 ? view.height * 3 / 2 : view.height;
+        const auto bytes = random.bytes(static_cast<size_t>(rows * view.row_stride));
+        view.data = bytes.data();
+        const bool flipped = !nv12 && random.pick(0, 1);
+        if (flipped) view.data += (view.height - 1) * view.row_stride, view.row_stride = -view.row_stride;
+
+        std::vector<float> expected(static_cast<size_t>(3 * size * size));
+        on_host.run(view, expected.data());
+
+        Memory elsewhere;  // the same frame in memory of another kind
+        const int64_t kind = random.pick(0, 2);
+        if (kind) {
+            elsewhere = kind == 1 ? device.allocate(bytes.size()) : device.allocate_host(bytes.size());
+            device.copy(elsewhere.get(), bytes.data(), bytes.size());
+            device.synchronize();
+            view.data = elsewhere.get() + (view.data - bytes.data());
+            view.place = kind == 1 ? Place::kDevice : Place::kHost;
+        }
+        on_gpu->run(view, reinterpret_cast<float*>(pixels.get()));
+        const auto found = read(device, pixels.get(), expected.size() * sizeof(float));
+        REQUIRE(std::equal(found.begin(), found.end(), reinterpret_cast<const uint8_t*>(expected.data())));
+    }
+}
+
 }  // namespace
 
 TEST_CASE("rows are copied and cleared on the GPU as on the host, with kernels or without") {
@@ -41,77 +104,37 @@ TEST_CASE("rows are copied and cleared on the GPU as on the host, with kernels o
     for (const char* driver : {PALIJET_STAND_IN_CUDA, "/no/driver.so"}) {
         CudaDevice device({PALIJET_STAND_IN_CUDA, driver});
         if (device.kernel_note().empty()) MESSAGE("with kernels");
-        for (int round = 0; round < 60; ++round) {
-            const size_t unit = random.pick(0, 1) ? 16 : 1;
-            const auto bytes = static_cast<size_t>(random.pick(1, 90)) * unit;
-            const size_t stride = bytes + static_cast<size_t>(random.pick(0, 5)) * unit;
-            const auto pieces = static_cast<size_t>(random.pick(1, 12));
-            const auto source = random.bytes(stride * pieces), target = random.bytes(stride * pieces);
-            Memory from = device.allocate(source.size()), to = device.allocate(target.size());
-            device.copy(from.get(), source.data(), source.size());
-            device.copy(to.get(), target.data(), target.size());
-            std::vector<uint8_t> expected = target;
-            CpuDevice::instance().copy_rows({expected.data(), stride, source.data(), stride, bytes, pieces});
-            device.copy_rows({to.get(), stride, from.get(), stride, bytes, pieces});
-            REQUIRE(read(device, to.get(), target.size()) == expected);
-            CpuDevice::instance().clear_rows(expected.data(), stride, bytes / 2 + 1, pieces);
-            device.clear_rows(to.get(), stride, bytes / 2 + 1, pieces);
-            REQUIRE(read(device, to.get(), target.size()) == expected);
-        }
+        check_rows(device, random);
     }
     CHECK(stand_in_cuda().living() == 0);
 }
 
 TEST_CASE("frames of any size, layout, format and memory become the pixels that the host computes, bit for bit") {
     Random random;
-    auto device = stand_in_device();
-    if (!device->kernel_note().empty()) {
-        MESSAGE("skipped: " << device->kernel_note());
+    if (!stand_in_device()->kernel_note().empty()) {
+        MESSAGE("skipped: " << stand_in_device()->kernel_note());
         return;
     }
     for (int round = 0; round < 150; ++round) {
-        const int64_t size = random.pick(1, 40);
         stand_in_cuda().set_integrated(random.pick(0, 1));
-        device = stand_in_device();
-        auto on_gpu = device->make_preprocessor(size);
-        REQUIRE(on_gpu->place() == Place::kDevice);
-        CpuPreprocessor on_host(size);
-        const Memory pixels = device->allocate(static_cast<size_t>(3 * size * size) * sizeof(float));
-        for (int frame = 0; frame < 3; ++frame) {
-            ImageView view;
-            view.format = std::vector<PixelFormat>{PixelFormat::kBgr, PixelFormat::kRgb, PixelFormat::kNv12Bt601,
-                                                   PixelFormat::kNv12Bt709}[static_cast<size_t>(random.pick(0, 3))];
-            const bool nv12 = is_nv12(view.format);
-            view.width = random.pick(1, 40) * (nv12 ? 2 : 1);
-            view.height = random.pick(1, 60) * (nv12 ? 2 : 1);
-            view.channels = nv12 ? 1 : std::vector<int64_t>{1, 3, 4}[static_cast<size_t>(random.pick(0, 2))];
-            view.channel_stride = 1;
-            view.column_stride = view.channels + (nv12 ? 0 : random.pick(0, 1));
-            view.row_stride = view.width * view.column_stride + random.pick(0, 7);
-            const int64_t rows = nv12 ? view.height * 3 / 2 : view.height;
-            const auto bytes = random.bytes(static_cast<size_t>(rows * view.row_stride));
-            view.data = bytes.data();
-            const bool flipped = !nv12 && random.pick(0, 1);
-            if (flipped) view.data += (view.height - 1) * view.row_stride, view.row_stride = -view.row_stride;
-
-            std::vector<float> expected(static_cast<size_t>(3 * size * size));
-            on_host.run(view, expected.data());
-
-            Memory elsewhere;  // the same frame in memory of another kind
-            const int64_t kind = random.pick(0, 2);
-            if (kind) {
-                elsewhere = kind == 1 ? device->allocate(bytes.size()) : device->allocate_host(bytes.size());
-                device->copy(elsewhere.get(), bytes.data(), bytes.size());
-                device->synchronize();
-                view.data = elsewhere.get() + (view.data - bytes.data());
-                view.place = kind == 1 ? Place::kDevice : Place::kHost;
-            }
-            on_gpu->run(view, reinterpret_cast<float*>(pixels.get()));
-            const auto found = read(*device, pixels.get(), expected.size() * sizeof(float));
-            REQUIRE(std::equal(found.begin(), found.end(), reinterpret_cast<const uint8_t*>(expected.data())));
-        }
+        check_frames(*stand_in_device(), random);
     }
     stand_in_cuda().set_integrated(true);
+}
+
+TEST_CASE("a real GPU computes what the host does, bit for bit") {
+    std::shared_ptr<CudaDevice> device;
+    try {
+        device = std::make_shared<CudaDevice>();
+    } catch (const EngineError& error) {
+        MESSAGE("skipped: " << std::string(error.what()));
+        return;
+    }
+    Random random;
+    check_rows(*device, random);
+    REQUIRE_MESSAGE(device->kernel_note().empty(), device->kernel_note());
+    for (int round = 0; round < 150; ++round) check_frames(*device, random);
+    MESSAGE("60 row copies and 450 frames equal");
 }
 
 TEST_CASE("a frame that the GPU can read is not copied, on a board whose memory host and GPU share") {
