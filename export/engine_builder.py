@@ -19,7 +19,7 @@ import msgspec
 from ..jetson.gpu import read_gpu
 from ..jetson.memory import free_memory
 from ..jetson.memory_plan import BUILD_FACTOR, CUDA_BYTES
-from ..runtime.bundle import DECODER_GRAPH, VISION_GRAPH, Bundle, FileSpec, Manifest, sha256_of
+from ..runtime.bundle import DECODER_GRAPH, VISION_GRAPH, Bundle, Manifest, file_spec
 from ..runtime.engines import (
     ENGINE_SET,
     ENGINES,
@@ -93,7 +93,7 @@ def build(
                 trt, graphs[part], key.profiles[part], bundle, options, staging / PLANS[part], part, report
             )
             seconds[part] = round(time.monotonic() - started, 1)
-            plans[PLANS[part]] = _spec(staging / PLANS[part])
+            plans[PLANS[part]] = file_spec(staging / PLANS[part])
         built = EngineSet(
             key=key,
             plans=plans,
@@ -284,7 +284,3 @@ def _replace(path: Path, content: bytes) -> None:
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as stream:
         stream.write(content)
     Path(stream.name).replace(path)
-
-
-def _spec(path: Path) -> FileSpec:
-    return FileSpec(bytes=path.stat().st_size, sha256=sha256_of(path))

@@ -31,8 +31,8 @@ from ..runtime.bundle import (
     Quality,
     TokenIds,
     VisionSpec,
+    file_spec,
     open_bundle,
-    sha256_of,
 )
 from ..runtime.errors import BundleError, CalibrationError
 from . import checkpoint as names
@@ -159,11 +159,6 @@ def _export(source: Checkpoint, output: Path, options: ExportOptions, report: Pr
         (staging / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
         move_into_place(staging, target)
     return open_bundle(target, verify=False)
-
-
-def file_spec(path: Path) -> FileSpec:
-    """What the manifest says of a file that is written."""
-    return FileSpec(bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 def _check_target(target: Path, source: Checkpoint, options: ExportOptions) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from ..runtime.bundle import DECODER_GRAPH, TENSORRT_GRAPHS, VISION_GRAPH, FileSpec, sha256_of
+from ..runtime.bundle import DECODER_GRAPH, TENSORRT_GRAPHS, VISION_GRAPH, FileSpec, file_spec
 from .checkpoint import Checkpoint
 from .gemma import build_decoder
 from .graph import Graph
@@ -93,7 +93,7 @@ class GraphFiles:
             ir.save(model, path)
             onnx.checker.check_model(path)
             if file != _JUDGED:
-                files[file] = FileSpec(bytes=path.stat().st_size, sha256=sha256_of(path))
+                files[file] = file_spec(path)
         return files
 
     def _has_tensorrt_graph(self, part: str) -> bool:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.bundle import LayerQuality, Quality
-from .checkpoint import EMBEDDINGS, Checkpoint
+from .checkpoint import Checkpoint
 from .layerwise import LayerwiseRun, import_onnxruntime, session_options
 from .recipe import is_hurt
-from .sequence import Sequence
+from .sequence import Sequence, embedded
 
 POOR_AGREEMENT = 0.95
 """Share of next tokens below which `palijet export` warns."""
@@ -101,7 +101,7 @@ def judge(
                 session.run(
                     wanted,
                     {
-                        "inputs_embeds": _embedded(checkpoint, sequence, image, residual_scale)[None],
+                        "inputs_embeds": embedded(checkpoint, sequence, image, residual_scale)[None],
                         "past_length": np.zeros(1, np.int32),
                         "prefix_length": np.array([len(image) + len(sequence.prompt)], np.int32),
                         "logits_index": sequence.wanted(len(image)),
@@ -144,12 +144,6 @@ def _advice(share: float, layers: tuple[LayerQuality, ...]) -> str:
         f"only {share:.1%} of the tokens are those of FP32: {mend}, calibrate with more frames of the camera in use, or take "
         f"--precision {safer}"
     )
-
-
-def _embedded(checkpoint: Checkpoint, sequence: Sequence, image: Rows, residual_scale: float) -> Rows:
-    scale = np.float32(checkpoint.config.text_config.hidden_size**0.5 * residual_scale)
-    table = [checkpoint.read_rows(EMBEDDINGS, i, i + 1) for i in (*sequence.prompt, *sequence.answer)]
-    return np.concatenate([image, np.concatenate(table).astype(np.float32) * scale])
 
 
 def _normed(rows: Rows, weight: Rows, epsilon: float) -> Rows:

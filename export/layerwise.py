@@ -17,13 +17,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..runtime.errors import CalibrationError, EngineError
-from .checkpoint import EMBEDDINGS, Checkpoint
+from .checkpoint import Checkpoint
 from .gemma import Decoder, KeyValue
 from .graph import Graph
 from .input_sample import InputSample
 from .linear_layers import LinearLayer, linear_layers
 from .numerics import Numerics
-from .sequence import Sequence
+from .sequence import Sequence, embedded
 from .siglip import Encoder
 from .weights import HashedFile, WeightFile
 
@@ -84,7 +84,7 @@ class LayerwiseRun:
         for name, build in self._vision_stages():
             yield self._run(name, build, rows, [{} for _ in rows], sampled_images)
         image_rows = self.image_rows = rows
-        rows = [self._sequence_rows(sequence, image_rows[sequence.image]) for sequence in self.sequences]
+        rows = [embedded(self.checkpoint, sequence, image_rows[sequence.image]) for sequence in self.sequences]
         text = self.checkpoint.config.text_config
         none = np.zeros((1, 1, text.num_key_value_heads, text.head_dim), np.float32)
         prefixes = [
@@ -107,11 +107,6 @@ class LayerwiseRun:
 
     def _take_tokens(self, outputs: dict[str, np.ndarray]) -> None:
         self.tokens.append(outputs["token"])
-
-    def _sequence_rows(self, sequence: Sequence, image_rows: Rows) -> Rows:
-        scale = np.float32(self.checkpoint.config.text_config.hidden_size**0.5)
-        table = [self.checkpoint.read_rows(EMBEDDINGS, i, i + 1) for i in (*sequence.prompt, *sequence.answer)]
-        return np.concatenate([image_rows, np.concatenate(table).astype(np.float32) * scale])
 
     # Each stage's graph: the rows of one sequence in, its rows out, and the linear layers' inputs beside them
 

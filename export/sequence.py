@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..runtime.preprocess import preprocess
 from ..runtime.prompt import PromptTokenizer
 from .calibration import Example
+from .checkpoint import EMBEDDINGS, Checkpoint
 
 MAX_ANSWER = 128  # tokens of an answer that are looked at
 
@@ -31,6 +32,15 @@ class Sequence:
         """The rows whose next token counts: the prompt's last and the answer's. [answer + 1]"""
         first = image_rows + len(self.prompt) - 1
         return np.arange(first, first + len(self.answer) + 1, dtype=np.int32)
+
+
+def embedded(
+    checkpoint: Checkpoint, sequence: Sequence, image_rows: NDArray[np.float32], residual_scale: float = 1.0
+) -> NDArray[np.float32]:
+    """What the decoder is given: the image's rows, then those of prompt and answer, [rows, hidden] on the stream's scale."""
+    scale = np.float32(checkpoint.config.text_config.hidden_size**0.5 * residual_scale)
+    table = [checkpoint.read_rows(EMBEDDINGS, i, i + 1) for i in (*sequence.prompt, *sequence.answer)]
+    return np.concatenate([image_rows, np.concatenate(table).astype(np.float32) * scale])
 
 
 def as_sequences(

@@ -257,6 +257,11 @@ def check_files(folder: Path, files: dict[str, FileSpec], *, mend: str, contents
         _check_contents(folder, files, mend)
 
 
+def file_spec(path: Path) -> FileSpec:
+    """What a manifest says of a file that is written."""
+    return FileSpec(bytes=path.stat().st_size, sha256=sha256_of(path))
+
+
 def _check_size(folder: Path, name: str, spec: FileSpec, mend: str) -> None:
     try:
         found = (folder / name).stat().st_size
