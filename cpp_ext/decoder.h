@@ -1,12 +1,14 @@
-// The decode loop: a prefix in, tokens out, greedily, over the KV cache.
+// The decode loop: prefixes in, tokens out, greedily, over the KV cache.
 #pragma once
 
 #include <functional>
 #include <vector>
 
+#include "drafter.h"
 #include "embedding_table.h"
 #include "engine.h"
 #include "kv_cache.h"
+#include "step_costs.h"
 
 namespace palijet {
 
@@ -15,6 +17,9 @@ struct Prefix {
     const void* image_rows;  // [image_count, hidden] in the graph's element type, of the host or the engine's device
     int64_t image_count;
     const std::vector<int32_t>* prompt;  // token ids, with <bos> and the closing newline
+    Drafter* drafter = nullptr;          // guesses the answer's tokens, and learns from it; or none
+
+    int64_t length() const { return image_count + static_cast<int64_t>(prompt->size()); }
 };
 
 struct GenerateOptions {
@@ -24,6 +29,8 @@ struct GenerateOptions {
     std::function<void(size_t sequence, int32_t token, float logprob)> on_token;
     // Asked before each run of an engine; true ends generation, and must stay true.
     std::function<bool()> is_cancelled;
+
+    bool cancelled() const { return is_cancelled && is_cancelled(); }
 };
 
 enum class StopReason { kStop, kMaxTokens, kCancelled };
@@ -33,6 +40,9 @@ struct Generation {
     std::vector<float> logprobs;  // of each token
     float stop_logprob = 0;       // of the stop token, where there is one
     StopReason stop_reason = StopReason::kCancelled;
+    int64_t calls = 0;     // runs of the decoder's engine that this answer took part in
+    int64_t drafted = 0;   // guessed tokens that were verified
+    int64_t accepted = 0;  // and held
 };
 
 struct DecodeTimings {
@@ -46,9 +56,15 @@ class Decoder {
     // The engine's graph follows the graph contract. `max_rows`: of a sequence, prefix and answer together.
     Decoder(Engine& engine, const EmbeddingTable& embeddings, int64_t max_batch, int64_t max_rows);
 
-    // One generation per prefix, all in one batch. `timings` are added to.
+    // One generation per prefix. Up to `max_batch` are decoded together; one that ends makes room for the next at once.
+    // Each is what it would be alone. `timings` are added to.
     std::vector<Generation> generate(const std::vector<Prefix>& prefixes, const GenerateOptions& options,
                                      DecodeTimings& timings);
+
+    // The log-probability that the answer to a prefix begins with each of `choices`, token by token; none is empty. One
+    // prefill, and a run more for each choice of several tokens. Less than all of them if it was cancelled.
+    std::vector<double> score(const Prefix& prefix, const std::vector<std::vector<int32_t>>& choices,
+                              const GenerateOptions& options, DecodeTimings& timings);
 
     int64_t max_batch() const { return cache_.max_batch(); }
     int64_t max_rows() const { return cache_.max_rows(); }
@@ -57,19 +73,40 @@ class Decoder {
 
   private:
     struct Ports {  // places of the graph's inputs and outputs
-        size_t inputs_embeds, past_length, prefix_length, logits_index, token, logprob;
+        size_t inputs_embeds, past_length, prefix_length, logits_index, target, token, logprob, target_logprob;
         std::vector<size_t> past, fresh;  // by block of the cache
+    };
+    struct Sequence {  // one that is being decoded
+        size_t number = 0;  // among the prefixes
+        const Prefix* prefix = nullptr;
+        Generation* generation = nullptr;
+        Draft draft;
+        bool ended = false;
+    };
+    struct Verdict {
+        int64_t kept;  // tokens of the draft
+        bool goes_on;
     };
 
     static Ports find_ports(const Engine& engine);
     static CacheLayout cache_layout(const Engine& engine, const Ports& ports, int64_t max_batch, int64_t max_rows);
 
-    void prefill(const std::vector<Prefix>& prefixes);
-    void step();
-    void run(int64_t new_rows);
+    void prefill(Sequence& sequence, const GenerateOptions& options);
+    void step(const GenerateOptions& options);
+    int64_t draft(const GenerateOptions& options);
+    Verdict accept(Sequence& sequence, size_t first, int64_t drafted, const GenerateOptions& options);
+    static bool take(Sequence& sequence, int32_t token, float logprob, const GenerateOptions& options);
+    static void end(Sequence& sequence);
+
+    void place_prefix(const Prefix& prefix);
+    double run_prefill(const Prefix& prefix, int64_t rows, int64_t wanted);
+    double run_step(int64_t rows, int64_t wanted);
+    double run(int64_t batch, int64_t rows, int64_t wanted);
     void gather(const int32_t* tokens, int64_t count, int64_t index);  // their embeddings into rows from `index` on
+    void clear(int64_t index, int64_t count);                          // rows
     uint8_t* input_row(int64_t index) { return inputs_.get() + static_cast<size_t>(index) * row_bytes_; }
-    void reserve(int64_t rows);  // of the inputs
+    void reserve_rows(int64_t rows);      // of the inputs
+    void reserve_wanted(int64_t wanted);  // rows whose next token is
 
     Engine& engine_;
     Device& device_;
@@ -78,16 +115,20 @@ class Decoder {
     ElementType row_type_;
     size_t row_bytes_;
     KvCache cache_;
+    StepCosts costs_;
 
-    Memory inputs_;                       // [batch, new rows, hidden], what the engine is given
+    Memory inputs_;                       // [batch, rows, hidden], what the engine is given
     Memory gathered_;                     // as large, of the host: where embedding rows wait to be copied
     int64_t reserved_ = 0;                // rows of either
+    std::vector<int32_t> no_rows_;        // [1]: 0, the past of a new sequence
     std::vector<int32_t> prefix_length_;  // [batch]
-    std::vector<int32_t> new_count_;      // [batch]: how many of the new rows are not padding
-    std::vector<int32_t> logits_index_;   // [batch]
-    std::vector<int32_t> token_;          // [batch]
-    std::vector<float> logprob_;          // [batch]
-    int64_t batch_ = 0;
+    std::vector<int32_t> new_count_;      // [batch]: how many of the new rows the cache is to keep
+    std::vector<int32_t> logits_index_;   // [wanted]
+    std::vector<int32_t> target_;         // [wanted]: the token whose log-probability is told
+    std::vector<int32_t> token_;          // [wanted]
+    std::vector<float> logprob_;          // [wanted]
+    std::vector<float> target_logprob_;   // [wanted]
+    std::vector<Sequence> sequences_;     // [max_batch], those that are being decoded first, numbered as in the cache
     int64_t calls_ = 0;
 };
 

@@ -18,25 +18,40 @@ struct CacheLayout {
 };
 
 // A block is the keys or the values of one layer: block 2i holds the keys of layer i, block 2i + 1 its values. All of
-// it stays on the device, in memory that is taken once; new rows of several sequences pass through memory that grows
-// with the longest prefix they have had.
+// it stays on the device, in memory that is taken once; the rows of a step pass through memory of their own.
 //
-// The graph is given the first P rows of each sequence, of which length(sequence) are valid. P grows in whole steps, so
-// that it seldom changes; the rows behind the valid ones are finite, for the graph multiplies them by zero.
+// Sequences come and go; those that are there have the numbers 0 to batch() - 1. The graph is given the first P rows of
+// each, of which length(sequence) are valid. P grows in whole steps, so that it seldom changes; the rows behind the
+// valid ones are finite, for the graph multiplies them by zero.
 class KvCache {
   public:
     static constexpr int64_t kStep = 64;  // rows
 
     KvCache(const CacheLayout& layout, Device& device);
 
-    // Forgets everything and makes room for `batch` sequences of up to `rows` rows each.
-    void start(int64_t batch, int64_t rows);
+    // Forgets everything and makes room for up to `sequences` at a time, of up to `rows` rows each.
+    void start(int64_t sequences, int64_t rows);
 
-    // What the graph is given as past: [batch, P, kv_heads, head_dim].
-    TensorView past(size_t block);
+    // The number of a new sequence, which has no rows yet.
+    int64_t add();
 
-    // Where the graph is to put `new_rows` rows per sequence: [batch, new_rows, kv_heads, head_dim]. The first rows of
-    // a lone sequence are written where they will stay.
+    // Forgets a sequence; the last one takes its number.
+    void remove(int64_t sequence);
+
+    // The past of a sequence that has none: [1, 1, kv_heads, head_dim] of zeros.
+    TensorView no_past() const { return view(nothing_.get(), 1, 1); }
+
+    // Where the graph is to put the first `new_rows` rows of a new sequence, which is where they stay:
+    // [1, new_rows, kv_heads, head_dim].
+    TensorView first_rows(size_t block, int64_t sequence, int64_t new_rows);
+
+    // Says that the first `count` rows of a new sequence are there.
+    void begin(int64_t sequence, int64_t count);
+
+    // The rows of all sequences: [batch, P, kv_heads, head_dim].
+    TensorView past(size_t block) const;
+
+    // Where the graph is to put `new_rows` more rows of every sequence: [batch, new_rows, kv_heads, head_dim].
     TensorView fresh(size_t block, int64_t new_rows);
 
     // Takes the first counts[sequence] of the `new_rows` fresh rows of each sequence into the cache.
@@ -45,6 +60,7 @@ class KvCache {
     // Forgets all rows of a sequence from `length` on.
     void rewind(int64_t sequence, int32_t length);
 
+    int64_t batch() const { return batch_; }
     int32_t length(int64_t sequence) const { return lengths_[static_cast<size_t>(sequence)]; }
     TensorView lengths();  // [batch] int32, as the graph's past_length; of the host
     size_t blocks() const { return blocks_; }
@@ -52,11 +68,11 @@ class KvCache {
     int64_t max_rows() const { return layout_.max_rows; }
 
   private:
-    bool is_empty() const;
-    bool writes_in_place() const { return batch_ == 1 && is_empty(); }
-    void bind_rows(int64_t rows);
-    TensorView view(uint8_t* memory, int64_t rows) const;
-    uint8_t* row(int64_t sequence, int64_t index);  // of block 0
+    void require(bool has_room, int64_t rows) const;
+    void require_sequence(int64_t sequence) const;
+    void bind_rows();
+    TensorView view(uint8_t* memory, int64_t sequences, int64_t rows) const;
+    uint8_t* row(int64_t sequence, int64_t index) const;  // of block 0
 
     CacheLayout layout_;
     Device& device_;
@@ -64,14 +80,16 @@ class KvCache {
     size_t row_bytes_;    // kv_heads * head_dim elements
     size_t block_bytes_;  // from one block of the cache to the next
     size_t fresh_bytes_;  // from one block of fresh rows to the next
-    Memory cache_;        // [blocks, batch, stride, row]
+    Memory cache_;        // [blocks, sequences, stride, row]
     Memory fresh_;        // [blocks, batch, new rows, row]
-    Memory nothing_;      // [max_batch, 1, row] of zeros: the past of an empty cache
+    Memory nothing_;      // [1, 1, row] of zeros
     std::vector<int32_t> lengths_;
+    std::vector<int64_t> finite_;  // [sequence]: of how many rows from its first that is certain
     int64_t batch_ = 0;
-    int64_t limit_ = 0;   // rows that a sequence may have
-    int64_t stride_ = 0;  // rows from one sequence to the next, whole steps
-    int64_t bound_ = 0;   // P
+    int64_t sequences_ = 0;  // at most
+    int64_t limit_ = 0;      // rows that a sequence may have
+    int64_t stride_ = 0;     // rows from one sequence to the next, whole steps
+    int64_t bound_ = 0;      // P
 };
 
 }  // namespace palijet

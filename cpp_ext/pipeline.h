@@ -1,13 +1,11 @@
 // The road of one frame: preprocess, vision, prefill and the decode loop, in one call.
 #pragma once
 
-#include <atomic>
 #include <memory>
-#include <mutex>
-#include <thread>
 #include <vector>
 
 #include "decoder.h"
+#include "image_encoder.h"
 
 namespace palijet {
 
@@ -20,7 +18,8 @@ struct PipelineOptions {
 // A prompt and the image it is asked about.
 struct Request {
     size_t image;
-    std::vector<int32_t> prompt;  // token ids, with <bos> and the closing newline
+    std::vector<int32_t> prompt;                 // token ids, with <bos> and the closing newline
+    std::shared_ptr<Drafter> drafter = nullptr;  // or none; no two requests of a call share one
 };
 
 struct Timings {
@@ -32,42 +31,41 @@ struct Timings {
     int64_t decoder_calls = 0;
 };
 
+// Calls from several threads queue; one that is cancelled leaves the queue. While one call decodes, another may encode.
 class Pipeline {
   public:
     Pipeline(std::shared_ptr<Engine> vision, std::shared_ptr<Engine> decoder,
              std::shared_ptr<EmbeddingTable> embeddings, const PipelineOptions& options);
 
-    // One generation per request, in their order; each image is encoded once. More requests than a batch holds are
-    // answered batch after batch. Calls from several threads queue; one that is cancelled leaves the queue.
+    // All images in one run of the vision encoder; none if it was cancelled.
+    std::shared_ptr<const EncodedImages> encode(const std::vector<ImageView>& images, const GenerateOptions& options,
+                                                Timings& timings);
+
+    // One generation per request, in their order. `encoded` may be none, of a cancelled call.
+    std::vector<Generation> generate(const std::shared_ptr<const EncodedImages>& encoded,
+                                     const std::vector<Request>& requests, const GenerateOptions& options,
+                                     Timings& timings);
+
+    // The same from the images on, each of which is encoded once.
     std::vector<Generation> generate(const std::vector<ImageView>& images, const std::vector<Request>& requests,
                                      const GenerateOptions& options, Timings& timings);
 
-    int64_t image_rows() const { return image_rows_; }
+    // The log-probability of each of `choices` to begin the answer; fewer of them if it was cancelled.
+    std::vector<double> score(const std::shared_ptr<const EncodedImages>& encoded, const Request& request,
+                              const std::vector<std::vector<int32_t>>& choices, const GenerateOptions& options,
+                              Timings& timings);
+
+    int64_t image_rows() const { return encoder_.image_rows(); }
     int64_t max_rows() const { return decoder_.max_rows(); }
 
   private:
-    class Turn;
+    void check(size_t images, const Request& request, int64_t max_tokens) const;
 
-    void check(const std::vector<ImageView>& images, const std::vector<Request>& requests,
-               const GenerateOptions& options) const;
-    void encode(const std::vector<ImageView>& images, Timings& timings);  // images -> encoded_
-    void reserve(size_t images);
-    size_t pixel_bytes() const;  // of an image
-    size_t row_bytes() const;    // of an image's rows
-
-    std::timed_mutex mutex_;
-    std::atomic<std::thread::id> answering_{};  // the thread whose turn it is
-    std::shared_ptr<Engine> vision_;
     std::shared_ptr<Engine> decoder_engine_;
     std::shared_ptr<EmbeddingTable> embeddings_;
-    std::unique_ptr<Preprocessor> preprocessor_;
+    ImageEncoder encoder_;
     Decoder decoder_;
-    size_t pixels_port_, rows_port_;
-    int64_t image_rows_;
-    bool shares_device_;  // image rows stay where the vision engine wrote them
-    Memory pixels_;       // [images, 3, size, size] float32
-    Memory encoded_;      // [images, image rows, hidden] in the decoder's element type
-    size_t room_ = 0;     // images that either has room for
+    Turns turns_;  // on the decoder
 };
 
 }  // namespace palijet

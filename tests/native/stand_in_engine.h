@@ -3,8 +3,9 @@
 // tokens.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <cstdlib>
 #include <functional>
 #include <vector>
 
@@ -23,10 +24,12 @@ class StandInEngine : public Engine {
                    {"past_length", i32, {-1}},
                    {"prefix_length", i32, {-1}},
                    {"logits_index", i32, {-1}},
+                   {"target", i32, {-1}},
                    {"past_key.0", f32, {-1, -1, 1, 1}},
                    {"past_value.0", f32, {-1, -1, 1, 1}}};
         outputs_ = {{"token", i32, {-1}},
                     {"logprob", f32, {-1}},
+                    {"target_logprob", f32, {-1}},
                     {"new_key.0", f32, {-1, -1, 1, 1}},
                     {"new_value.0", f32, {-1, -1, 1, 1}}};
         in_.resize(inputs_.size());
@@ -40,6 +43,11 @@ class StandInEngine : public Engine {
         return static_cast<int32_t>(state % kVocabulary);
     }
 
+    // The log-probability of a token to be the next.
+    static float logprob(const std::vector<float>& rows, int32_t token) {
+        return -static_cast<float>(rows.size()) - static_cast<float>(std::abs(token - next_token(rows)));
+    }
+
     const std::vector<TensorInfo>& inputs() const override { return inputs_; }
     const std::vector<TensorInfo>& outputs() const override { return outputs_; }
     void bind_input(size_t index, const TensorView& tensor) override { in_.at(index) = tensor; }
@@ -48,31 +56,39 @@ class StandInEngine : public Engine {
     void run() override {
         if (before_run) before_run();
         ++runs;
-        const int64_t batch = in_[0].shape[0], new_rows = in_[0].shape[1], past_rows = in_[4].shape[1];
+        rows += rows_of_call();
+        const int64_t batch = in_[0].shape[0], new_rows = in_[0].shape[1], past_rows = in_[5].shape[1];
+        const int64_t wanted = in_[3].shape[0];
         const auto* embeds = static_cast<const float*>(in_[0].data);
         const auto* past_length = static_cast<const int32_t*>(in_[1].data);
         const auto* prefix_length = static_cast<const int32_t*>(in_[2].data);
         const auto* logits_index = static_cast<const int32_t*>(in_[3].data);
-        const auto* past = static_cast<const float*>(in_[4].data);
-        auto* token = static_cast<int32_t*>(out_[0].data);
-        auto* logprob = static_cast<float*>(out_[1].data);
-        for (int64_t b = 0; b < batch; ++b) {
-            for (int64_t t = 0; t < new_rows; ++t) {
-                const int64_t row = b * new_rows + t;
-                static_cast<float*>(out_[2].data)[row] = embeds[row * kHidden];
-                static_cast<float*>(out_[3].data)[row] = -embeds[row * kHidden];
-            }
+        const auto* target = static_cast<const int32_t*>(in_[4].data);
+        const auto* past = static_cast<const float*>(in_[5].data);
+        std::vector<float> keys;  // kept apart until all is read: new rows may lie among the past ones
+        for (int64_t row = 0; row < batch * new_rows; ++row) keys.push_back(embeds[row * kHidden]);
+        for (int64_t i = 0; i < wanted; ++i) {
+            const int64_t b = logits_index[i] / new_rows, last = logits_index[i] % new_rows;
+            // A row of the prefix sees all of the prefix, any other what stands before it.
+            const int64_t end = std::max<int64_t>(last + 1, prefix_length[b]);
             std::vector<float> seen(past + b * past_rows, past + b * past_rows + past_length[b]);
-            const int64_t last = logits_index[b] - b * new_rows;
-            if (prefix_length[b] != 0 && prefix_length[b] != last + 1) throw EngineError("a prefix of a wrong length");
-            for (int64_t t = 0; t <= last; ++t) seen.push_back(embeds[(b * new_rows + t) * kHidden]);
-            token[b] = next_token(seen);
-            logprob[b] = -static_cast<float>(seen.size());
+            seen.insert(seen.end(), keys.begin() + b * new_rows, keys.begin() + b * new_rows + end);
+            static_cast<int32_t*>(out_[0].data)[i] = next_token(seen);
+            static_cast<float*>(out_[1].data)[i] = logprob(seen, next_token(seen));
+            static_cast<float*>(out_[2].data)[i] = logprob(seen, target[i]);
+        }
+        for (size_t row = 0; row < keys.size(); ++row) {
+            static_cast<float*>(out_[3].data)[row] = keys[row];
+            static_cast<float*>(out_[4].data)[row] = -keys[row];
         }
     }
 
     std::function<void()> before_run;
+    // Of the call that is bound, over its whole batch.
+    int64_t rows_of_call() const { return in_[0].shape[0] * in_[0].shape[1]; }
+
     int runs = 0;
+    int64_t rows = 0;  // of all runs
 
   private:
     std::vector<TensorInfo> inputs_, outputs_;

@@ -25,26 +25,48 @@ KvCache make_cache(int64_t max_batch, int64_t max_rows, Device& device = CpuDevi
 struct PlainCache {
     std::vector<std::vector<std::vector<float>>> rows;  // [block][sequence][row * kWidth]
 
-    PlainCache(size_t blocks, int64_t batch)
-        : rows(blocks, std::vector<std::vector<float>>(static_cast<size_t>(batch))) {}
+    explicit PlainCache(size_t blocks) : rows(blocks) {}
+
+    // The last sequence takes the number of the one that goes.
+    void remove(int64_t sequence) {
+        for (auto& block : rows) {
+            std::swap(block[static_cast<size_t>(sequence)], block.back());
+            block.pop_back();
+        }
+    }
 };
 
-// Fills the fresh rows with numbers of their own and takes counts[b] of them into both caches.
+// Fills rows that the graph would write with numbers of their own.
+std::vector<float> fill(const TensorView& rows, float& next, Device& device) {
+    std::vector<float> values(rows.bytes() / sizeof(float));
+    for (float& value : values) value = next++;
+    device.copy(rows.data, values.data(), rows.bytes());
+    return values;
+}
+
+// Takes the first counts[b] of some fresh rows of each sequence into both caches.
 void append(KvCache& cache, PlainCache& plain, const std::vector<int32_t>& counts, int64_t new_rows, float& next,
             Device& device = CpuDevice::instance()) {
     for (size_t block = 0; block < cache.blocks(); ++block) {
-        const TensorView fresh = cache.fresh(block, new_rows);
-        std::vector<float> values(fresh.bytes() / sizeof(float));
+        const std::vector<float> values = fill(cache.fresh(block, new_rows), next, device);
         for (size_t b = 0; b < counts.size(); ++b) {
-            for (int64_t i = 0; i < new_rows * kWidth; ++i) {
-                const float value = next++;
-                values[b * static_cast<size_t>(new_rows * kWidth) + static_cast<size_t>(i)] = value;
-                if (i < counts[b] * kWidth) plain.rows[block][b].push_back(value);
-            }
+            const auto first = values.begin() + static_cast<int64_t>(b) * new_rows * kWidth;
+            auto& rows = plain.rows[block][b];
+            rows.insert(rows.end(), first, first + counts[b] * kWidth);
         }
-        device.copy(fresh.data, values.data(), fresh.bytes());
     }
     cache.append(counts, new_rows);
+}
+
+// A sequence more in both caches, of whose `new_rows` first rows `count` are kept.
+void begin(KvCache& cache, PlainCache& plain, int64_t count, int64_t new_rows, float& next,
+           Device& device = CpuDevice::instance()) {
+    const int64_t sequence = cache.add();
+    for (size_t block = 0; block < cache.blocks(); ++block) {
+        const std::vector<float> values = fill(cache.first_rows(block, sequence, new_rows), next, device);
+        plain.rows[block].emplace_back(values.begin(), values.begin() + count * kWidth);
+    }
+    cache.begin(sequence, count);
 }
 
 void compare(KvCache& cache, const PlainCache& plain, Device& device = CpuDevice::instance()) {
@@ -69,20 +91,19 @@ void compare(KvCache& cache, const PlainCache& plain, Device& device = CpuDevice
 
 }  // namespace
 
-TEST_CASE("an empty cache is given to the graph as one row of zeros") {
+TEST_CASE("a new sequence has one row of zeros for its past") {
     KvCache cache = make_cache(2, 100);
-    cache.start(2, 50);
-    const TensorView past = cache.past(0);
-    CHECK(past.shape == Shape{2, 1, 2, 3});
-    for (int64_t i = 0; i < 2 * kWidth; ++i) CHECK(static_cast<const float*>(past.data)[i] == 0);
+    const TensorView past = cache.no_past();
+    CHECK(past.shape == Shape{1, 1, 2, 3});
+    for (int64_t i = 0; i < kWidth; ++i) CHECK(static_cast<const float*>(past.data)[i] == 0);
 }
 
 TEST_CASE("the rows given to the graph grow in steps, so that shapes seldom change") {
     KvCache cache = make_cache(1, 300);
-    PlainCache plain(cache.blocks(), 1);
+    PlainCache plain(cache.blocks());
     float next = 1;
     cache.start(1, 300);
-    append(cache, plain, {10}, 10, next);
+    begin(cache, plain, 10, 10, next);
     int changes = 0;
     int64_t bound = cache.past(0).shape[1];
     for (int i = 0; i < 250; ++i) {
@@ -96,10 +117,10 @@ TEST_CASE("the rows given to the graph grow in steps, so that shapes seldom chan
 
 TEST_CASE("rewind forgets rejected drafts") {
     KvCache cache = make_cache(1, 64);
-    PlainCache plain(cache.blocks(), 1);
+    PlainCache plain(cache.blocks());
     float next = 1;
     cache.start(1, 64);
-    append(cache, plain, {8}, 8, next);
+    begin(cache, plain, 8, 8, next);
     append(cache, plain, {5}, 5, next);
     cache.rewind(0, 9);
     for (auto& block : plain.rows) block[0].resize(9 * kWidth);
@@ -110,17 +131,31 @@ TEST_CASE("rewind forgets rejected drafts") {
 
 TEST_CASE("what an earlier answer left behind never reaches the graph") {
     KvCache cache = make_cache(2, 80);
-    PlainCache poisoned(cache.blocks(), 1);
+    PlainCache poisoned(cache.blocks());
     float next = std::numeric_limits<float>::quiet_NaN();
     cache.start(1, 80);
-    append(cache, poisoned, {80}, 80, next);
+    begin(cache, poisoned, 80, 80, next);
     for (const int64_t batch : {1, 2}) {
-        PlainCache plain(cache.blocks(), batch);
+        PlainCache plain(cache.blocks());
         float clean = 1;
         cache.start(batch, 40);
-        append(cache, plain, std::vector<int32_t>(static_cast<size_t>(batch), 3), 3, clean);
+        for (int64_t b = 0; b < batch; ++b) begin(cache, plain, 3, 3, clean);
         compare(cache, plain);
     }
+}
+
+TEST_CASE("what a sequence left that ended never reaches the one in its place") {
+    KvCache cache = make_cache(2, 80);
+    PlainCache plain(cache.blocks());
+    cache.start(2, 80);
+    float poison = std::numeric_limits<float>::quiet_NaN(), clean = 1;
+    begin(cache, plain, 70, 70, poison);
+    begin(cache, plain, 5, 6, clean);
+    cache.remove(0);
+    plain.remove(0);
+    compare(cache, plain);
+    begin(cache, plain, 2, 2, clean);
+    compare(cache, plain);
 }
 
 TEST_CASE("what does not fit is refused") {
@@ -129,6 +164,14 @@ TEST_CASE("what does not fit is refused") {
     CHECK_THROWS_AS(cache.start(1, 11), InputError);
     CHECK_THROWS_AS(cache.start(0, 1), InputError);
     cache.start(2, 4);
+    CHECK_THROWS_AS(cache.begin(0, 1), InputError);
+    CHECK_THROWS_AS(cache.remove(0), InputError);
+    cache.add();
+    cache.add();
+    CHECK_THROWS_AS(cache.add(), InputError);
+    CHECK_THROWS_AS(cache.first_rows(0, 2, 1), InputError);
+    CHECK_THROWS_AS(cache.first_rows(0, 0, 5), InputError);
+    CHECK_THROWS_AS(cache.begin(0, 5), InputError);
     CHECK_THROWS_AS(cache.append({5, 1}, 5), InputError);
     CHECK_THROWS_AS(cache.append({2, 1}, 1), InputError);
     CHECK_THROWS_AS(cache.rewind(0, 1), InputError);
@@ -148,12 +191,21 @@ void operate_at_random(Device& device, int rounds) {
         KvCache cache = make_cache(max_batch, max_rows, device);
         float next = 1;
         for (int use = 0; use < 3; ++use) {
-            const int64_t batch = pick(1, max_batch), rows = pick(1, max_rows);
-            cache.start(batch, rows);
-            PlainCache plain(cache.blocks(), batch);
-            const int64_t room = batch == 1 ? max_rows : rows;
-            for (int step = 0; step < 20; ++step, ++operations) {
-                if (pick(0, 3) == 0) {
+            const int64_t sequences = pick(1, max_batch), rows = pick(1, max_rows);
+            cache.start(sequences, rows);
+            PlainCache plain(cache.blocks());
+            const int64_t room = sequences == 1 ? max_rows : rows;
+            for (int step = 0; step < 25; ++step, ++operations) {
+                const int64_t batch = cache.batch();
+                const int64_t what = pick(0, 5);
+                if (batch < sequences && (!batch || what == 0)) {
+                    const int64_t new_rows = pick(1, std::min<int64_t>(room, 60));
+                    begin(cache, plain, pick(1, new_rows), new_rows, next, device);
+                } else if (what == 1) {
+                    const int64_t b = pick(0, batch - 1);
+                    cache.remove(b);
+                    plain.remove(b);
+                } else if (what == 2) {
                     const int64_t b = pick(0, batch - 1);
                     const auto length = static_cast<int32_t>(pick(0, cache.length(b)));
                     cache.rewind(b, length);
@@ -168,7 +220,7 @@ void operate_at_random(Device& device, int rounds) {
                     for (int64_t b = 0; b < batch; ++b) counts.push_back(static_cast<int32_t>(pick(0, new_rows)));
                     append(cache, plain, counts, new_rows, next, device);
                 }
-                compare(cache, plain, device);
+                if (cache.batch()) compare(cache, plain, device);
             }
         }
     }
