@@ -188,7 +188,7 @@ def decode_step(bundle: palijet.runtime.Bundle, engine: _native.Engine) -> dict[
             if name == "inputs_embeds"
             else ["B", "P"]
             if "." in name
-            else ["N" if name == "logits_index" else "B"]
+            else ["N" if name in ("logits_index", "target") else "B"]
         )
         sizes = [dims[names[axis]] if size < 0 else size for axis, size in enumerate(shape)]
         feeds[name] = np.zeros(sizes, dtype)

@@ -38,7 +38,7 @@ def main() -> int:
     for path in options.bundles:
         before = bandwidth(options.threads)
         started = time.perf_counter()
-        model = palijet.load(path, backend="cpu", threads=options.threads, verify=False)
+        model = palijet.load(path, backend="cpu", threads=options.threads, verify=False, drafts=False)
         load_s = time.perf_counter() - started
         frame = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
         runs = [model.predict(frame, "caption en", max_tokens=options.tokens) for _ in range(options.rounds + 1)][1:]

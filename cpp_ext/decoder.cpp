@@ -34,7 +34,12 @@ Decoder::Decoder(Engine& engine, const EmbeddingTable& embeddings, int64_t max_b
         sequence.draft.kinds.reserve(static_cast<size_t>(max_rows));
     }
     reserve_rows(max_rows);
-    reserve_wanted(max_batch * (Drafter::kMostTokens + 1));
+    const auto wanted = static_cast<size_t>(std::max(kMostWanted, max_batch * (Drafter::kMostTokens + 1)));
+    logits_index_.resize(wanted);
+    target_.resize(wanted);
+    token_.resize(wanted);
+    logprob_.resize(wanted);
+    target_logprob_.resize(wanted);
 }
 
 Decoder::Ports Decoder::find_ports(const Engine& engine) {
@@ -107,12 +112,13 @@ void Decoder::prefill(Sequence& sequence, const GenerateOptions& options) {
     const int64_t length = prefix.length();
     Draft& draft = sequence.draft;
     draft.clear();
-    if (prefix.drafter) prefix.drafter->begin(*prefix.prompt, options.max_tokens - 1, costs_, draft);
+    // The token that ends an answer by its length is chosen, not fed.
+    const int64_t most = std::min(options.max_tokens, kMostWanted) - 1;
+    if (prefix.drafter) prefix.drafter->begin(*prefix.prompt, most, costs_, draft);
     const auto drafted = static_cast<int64_t>(draft.size());
 
     place_prefix(prefix);
     gather(draft.tokens.data(), drafted, length);
-    reserve_wanted(1 + drafted);
     for (int64_t i = 0; i <= drafted; ++i) {
         logits_index_[static_cast<size_t>(i)] = static_cast<int32_t>(length - 1 + i);
     }
@@ -190,7 +196,6 @@ int64_t Decoder::draft(const GenerateOptions& options) {
         Drafter* drafter = sequence.prefix->drafter;
         sequence.draft.clear();
         if (!drafter) continue;
-        // The token that ends the answer by its length is chosen, not fed.
         const auto chosen = static_cast<int64_t>(sequence.generation->tokens.size());
         const int64_t room = options.max_tokens - chosen - 1;
         drafter->propose(sequence.generation->tokens, std::min(room, Drafter::kMostTokens), sequence.draft);
@@ -261,9 +266,13 @@ void Decoder::end(Sequence& sequence) {
     if (sequence.prefix->drafter) sequence.prefix->drafter->end(sequence.generation->tokens);
 }
 
-std::vector<double> Decoder::score(const Prefix& prefix, const std::vector<std::vector<int32_t>>& choices,
+std::vector<std::vector<float>> Decoder::score(const Prefix& prefix, const std::vector<std::vector<int32_t>>& choices,
                                    const GenerateOptions& options, DecodeTimings& timings) {
-    std::vector<double> scores;
+    if (static_cast<int64_t>(choices.size()) > kMostWanted) {
+        throw InputError(std::to_string(choices.size()) + " choices are more than the " + std::to_string(kMostWanted) +
+                         " that can be weighed at once; give fewer");
+    }
+    std::vector<std::vector<float>> scores;
     size_t longest = 0;
     for (const auto& choice : choices) longest = std::max(longest, choice.size());
     const int64_t length = prefix.length();
@@ -273,7 +282,6 @@ std::vector<double> Decoder::score(const Prefix& prefix, const std::vector<std::
     calls_ = 0;
     Stopwatch watch;
     const auto wanted = static_cast<int64_t>(choices.size());
-    reserve_wanted(std::max(wanted, static_cast<int64_t>(longest)));
     place_prefix(prefix);
     for (size_t i = 0; i < choices.size(); ++i) {  // one row, many questions
         logits_index_[i] = static_cast<int32_t>(length - 1);
@@ -281,28 +289,33 @@ std::vector<double> Decoder::score(const Prefix& prefix, const std::vector<std::
     }
     run_prefill(prefix, length, wanted);
     cache_.begin(0, length);
-    for (int64_t i = 0; i < wanted; ++i) scores.push_back(target_logprob_[static_cast<size_t>(i)]);
+    for (int64_t i = 0; i < wanted; ++i) scores.push_back({target_logprob_[static_cast<size_t>(i)]});
     timings.prefill_ms += watch.lap_ms();
 
+    constexpr int64_t kMostRows = Drafter::kMostTokens + 1;
     for (size_t i = 0; i < choices.size(); ++i) {
         const std::vector<int32_t>& choice = choices[i];
-        const auto rows = static_cast<int64_t>(choice.size()) - 1;
-        if (!rows) continue;
-        if (options.cancelled()) {
-            scores.resize(i);
-            break;
+        const auto fed = static_cast<int64_t>(choice.size()) - 1;
+        for (int64_t first = 0; first < fed; first += kMostRows) {
+            if (options.cancelled()) {
+                scores.resize(i);
+                return scores;
+            }
+            const int64_t rows = std::min(kMostRows, fed - first);
+            const int32_t* tokens = choice.data() + first;
+            gather(tokens, rows, 0);
+            prefix_length_[0] = 0;
+            for (int64_t row = 0; row < rows; ++row) {
+                logits_index_[static_cast<size_t>(row)] = static_cast<int32_t>(row);
+                target_[static_cast<size_t>(row)] = tokens[row + 1];
+            }
+            run_step(rows, rows);
+            new_count_[0] = static_cast<int32_t>(rows);
+            cache_.append(new_count_, rows);
+            scores[i].insert(scores[i].end(), target_logprob_.begin(), target_logprob_.begin() + rows);
         }
-        reserve_rows(rows);
-        gather(choice.data(), rows, 0);
-        prefix_length_[0] = 0;
-        for (int64_t row = 0; row < rows; ++row) {
-            logits_index_[static_cast<size_t>(row)] = static_cast<int32_t>(row);
-            target_[static_cast<size_t>(row)] = choice[static_cast<size_t>(row) + 1];
-        }
-        run_step(rows, rows);
-        for (int64_t row = 0; row < rows; ++row) scores[i] += target_logprob_[static_cast<size_t>(row)];
+        cache_.rewind(0, static_cast<int32_t>(length));
     }
-    std::fill(target_.begin(), target_.end(), 0);
     timings.decode_ms += watch.lap_ms();
     timings.calls += calls_;
     return scores;
@@ -374,16 +387,6 @@ void Decoder::reserve_rows(int64_t rows) {
     inputs_ = device_.allocate(bytes);
     gathered_ = device_.allocate_host(bytes);
     reserved_ = rows;
-}
-
-void Decoder::reserve_wanted(int64_t wanted) {
-    const auto size = static_cast<size_t>(wanted);
-    if (size <= token_.size()) return;
-    logits_index_.resize(size);
-    target_.resize(size);
-    token_.resize(size);
-    logprob_.resize(size);
-    target_logprob_.resize(size);
 }
 
 }  // namespace palijet

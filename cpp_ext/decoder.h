@@ -53,6 +53,9 @@ struct DecodeTimings {
 
 class Decoder {
   public:
+    // Rows of a prefill whose next token is told at most, drafts or choices: each costs a row of logits, a megabyte.
+    static constexpr int64_t kMostWanted = 128;
+
     // The engine's graph follows the graph contract. `max_rows`: of a sequence, prefix and answer together.
     Decoder(Engine& engine, const EmbeddingTable& embeddings, int64_t max_batch, int64_t max_rows);
 
@@ -61,9 +64,9 @@ class Decoder {
     std::vector<Generation> generate(const std::vector<Prefix>& prefixes, const GenerateOptions& options,
                                      DecodeTimings& timings);
 
-    // The log-probability that the answer to a prefix begins with each of `choices`, token by token; none is empty. One
-    // prefill, and a run more for each choice of several tokens. Less than all of them if it was cancelled.
-    std::vector<double> score(const Prefix& prefix, const std::vector<std::vector<int32_t>>& choices,
+    // The log-probabilities of the tokens of each of `choices`, were it what the answer to a prefix begins with; none is
+    // empty. One prefill, and a run more for each choice of several tokens. Fewer choices if it was cancelled.
+    std::vector<std::vector<float>> score(const Prefix& prefix, const std::vector<std::vector<int32_t>>& choices,
                               const GenerateOptions& options, DecodeTimings& timings);
 
     int64_t max_batch() const { return cache_.max_batch(); }
@@ -105,8 +108,7 @@ class Decoder {
     void gather(const int32_t* tokens, int64_t count, int64_t index);  // their embeddings into rows from `index` on
     void clear(int64_t index, int64_t count);                          // rows
     uint8_t* input_row(int64_t index) { return inputs_.get() + static_cast<size_t>(index) * row_bytes_; }
-    void reserve_rows(int64_t rows);      // of the inputs
-    void reserve_wanted(int64_t wanted);  // rows whose next token is
+    void reserve_rows(int64_t rows);                                   // of the inputs
 
     Engine& engine_;
     Device& device_;
@@ -123,7 +125,7 @@ class Decoder {
     std::vector<int32_t> no_rows_;        // [1]: 0, the past of a new sequence
     std::vector<int32_t> prefix_length_;  // [batch]
     std::vector<int32_t> new_count_;      // [batch]: how many of the new rows the cache is to keep
-    std::vector<int32_t> logits_index_;   // [wanted]
+    std::vector<int32_t> logits_index_;   // [wanted]: rows whose next token is told
     std::vector<int32_t> target_;         // [wanted]: the token whose log-probability is told
     std::vector<int32_t> token_;          // [wanted]
     std::vector<float> logprob_;          // [wanted]

@@ -61,7 +61,7 @@ std::vector<Generation> Pipeline::generate(const std::vector<ImageView>& images,
     return generate(encode(images, options, timings), requests, options, timings);
 }
 
-std::vector<double> Pipeline::score(const std::shared_ptr<const EncodedImages>& encoded, const Request& request,
+std::vector<std::vector<float>> Pipeline::score(const std::shared_ptr<const EncodedImages>& encoded, const Request& request,
                                     const std::vector<std::vector<int32_t>>& choices, const GenerateOptions& options,
                                     Timings& timings) {
     if (!encoded) return {};

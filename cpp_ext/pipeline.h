@@ -50,8 +50,8 @@ class Pipeline {
     std::vector<Generation> generate(const std::vector<ImageView>& images, const std::vector<Request>& requests,
                                      const GenerateOptions& options, Timings& timings);
 
-    // The log-probability of each of `choices` to begin the answer; fewer of them if it was cancelled.
-    std::vector<double> score(const std::shared_ptr<const EncodedImages>& encoded, const Request& request,
+    // The log-probabilities of each choice's tokens to begin the answer; fewer choices if it was cancelled.
+    std::vector<std::vector<float>> score(const std::shared_ptr<const EncodedImages>& encoded, const Request& request,
                               const std::vector<std::vector<int32_t>>& choices, const GenerateOptions& options,
                               Timings& timings);
 

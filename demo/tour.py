@@ -17,6 +17,7 @@ from ..runtime.draw import draw
 from ..runtime.model import Model, load
 from ..runtime.result import StreamResult
 from ..runtime.source import VideoFile
+from ..runtime.stream import answer_frames
 from ..runtime.video_file import VideoWriter
 from .clip import Clip, write_clip
 
@@ -77,5 +78,5 @@ def _worth(results: list[StreamResult]) -> float:
 
 def _answers(model: Model, clip: Path) -> Iterator[tuple[cv2.typing.MatLike, list[StreamResult]]]:
     with VideoFile(clip) as frames:
-        for frame in frames:
-            yield frame.image, model.answer_frame(frame, PROMPTS)
+        for frame, results in answer_frames(model, frames, PROMPTS):
+            yield frame.image, results

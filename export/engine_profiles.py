@@ -18,7 +18,8 @@ class ShapeLimits:
 
     max_batch: int = 4  # sequences decoded together
     max_rows: int | None = None  # of a sequence; None: the image's and 512 more
-    verify_rows: int = 16  # drafted tokens checked in one call
+    verify_rows: int = 16  # of a sequence in one step: a token and its drafts
+    wanted_rows: int = 128  # of a prefill whose next token is told: the prompt's last, and drafts or choices
 
     def rows(self, manifest: Manifest) -> int:
         """Rows of a sequence, a whole number of the cache's steps.
@@ -48,14 +49,20 @@ def _frames(manifest: Manifest, limits: ShapeLimits) -> ProfileSpec:
 
 
 def _decoder(manifest: Manifest, limits: ShapeLimits) -> tuple[ProfileSpec, ...]:
-    image, rows, drafts = manifest.vision.rows, limits.rows(manifest), limits.verify_rows
+    image, rows, drafts, wanted = manifest.vision.rows, limits.rows(manifest), limits.verify_rows, limits.wanted_rows
+    lone, batch = (1, 1, 1), (1, 1, limits.max_batch)
     cached = (CACHE_STEP, min(rows, -(-(image + 32) // CACHE_STEP) * CACHE_STEP), rows)
     return (
         # An empty cache is one row that past_length says is none: TensorRT is not known to take dimensions of 0.
-        _profile("prefill", manifest, limits, new=(2, image + 16, rows), past=(1, 1, 1), wanted=(1, 1, drafts * 8)),
-        _profile("decode", manifest, limits, new=(1, 1, 1), past=cached, wanted=(1, 1, 1)),
+        _profile("prefill", manifest, batch=lone, new=(2, image + 16, rows), past=lone, wanted=(1, 1, wanted)),
+        _profile("decode", manifest, batch=batch, new=lone, past=cached, wanted=batch),
         _profile(
-            "verify", manifest, limits, new=(2, min(8, drafts), drafts), past=cached, wanted=(1, min(8, drafts), drafts)
+            "verify",
+            manifest,
+            batch=batch,
+            new=(2, min(8, drafts), drafts),
+            past=cached,
+            wanted=(1, min(8, drafts), drafts * limits.max_batch),
         ),
     )
 
@@ -63,15 +70,14 @@ def _decoder(manifest: Manifest, limits: ShapeLimits) -> tuple[ProfileSpec, ...]
 def _profile(
     name: str,
     manifest: Manifest,
-    limits: ShapeLimits,
     *,
+    batch: tuple[int, int, int],
     new: tuple[int, int, int],
     past: tuple[int, int, int],
     wanted: tuple[int, int, int],
 ) -> ProfileSpec:
-    """new: rows of a call; past: cached rows; wanted: rows per sequence whose next token is chosen; least, usual, most."""
+    """batch: sequences; new: rows of each; past: cached rows; wanted: rows whose next token is told; least, usual, most."""
     spec = manifest.decoder
-    batch = (1, 1, limits.max_batch)
 
     def ranged(*dims: int | tuple[int, int, int]) -> Range:
         least, usual, most = (tuple(dim if isinstance(dim, int) else dim[which] for dim in dims) for which in range(3))
@@ -81,7 +87,8 @@ def _profile(
         "inputs_embeds": ranged(batch, new, spec.hidden),
         "past_length": ranged(batch),
         "prefix_length": ranged(batch),
-        "logits_index": ranged((wanted[0], wanted[1], wanted[2] * limits.max_batch)),
+        "logits_index": ranged(wanted),
+        "target": ranged(wanted),
     }
     for layer in range(spec.layers):
         for part in ("key", "value"):

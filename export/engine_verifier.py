@@ -83,6 +83,7 @@ def example_inputs(manifest: Manifest, profile: ProfileSpec, types: dict[str, ty
     inputs["past_length"] = np.full(batch, 0 if is_prefill else cached - 1, np.int32)
     inputs["prefix_length"] = np.full(batch, min(new, manifest.vision.rows + 4) if is_prefill else 0, np.int32)
     inputs["logits_index"] = np.arange(inputs["logits_index"].size, dtype=np.int32) % (batch * new)
+    inputs["target"] = inputs["logits_index"] % manifest.decoder.vocab
     return inputs
 
 

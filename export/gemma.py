@@ -28,6 +28,7 @@ def build_decoder(graph: Graph, checkpoint: Checkpoint, *, show_hidden: bool = F
     past_length = graph.input("past_length", ir.DataType.INT32, ["B"])
     prefix_length = graph.input("prefix_length", ir.DataType.INT32, ["B"])
     logits_index = graph.input("logits_index", ir.DataType.INT32, ["N"])
+    target = graph.input("target", ir.DataType.INT32, ["N"])
     past = [
         KeyValue(*(graph.input(f"past_{part}.{i}", real, ["B", "P", *cache_row]) for part in ("key", "value")))
         for i in range(config.num_hidden_layers)
@@ -41,9 +42,10 @@ def build_decoder(graph: Graph, checkpoint: Checkpoint, *, show_hidden: bool = F
         graph.output(f"new_value.{i}", new.value, real, ["B", "T", *cache_row])
         if show_hidden:
             graph.output(f"hidden.{i}", rows, real, ["B", "T", config.hidden_size])
-    token, logprob = decoder.choose(rows, logits_index)
-    graph.output("token", token, ir.DataType.INT32, ["N"])
-    graph.output("logprob", logprob, ir.DataType.FLOAT, ["N"])
+    choice = decoder.choose(decoder.logits(rows, logits_index), target)
+    graph.output("token", choice.token, ir.DataType.INT32, ["N"])
+    graph.output("logprob", choice.logprob, ir.DataType.FLOAT, ["N"])
+    graph.output("target_logprob", choice.target_logprob, ir.DataType.FLOAT, ["N"])
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,15 @@ class KeyValue:
 
     key: ir.Value  # [B, rows, kv_heads, head_dim]
     value: ir.Value  # [B, rows, kv_heads, head_dim]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What follows each of some rows."""
+
+    token: ir.Value  # [N] int32
+    logprob: ir.Value  # [N] float32, of `token`
+    target_logprob: ir.Value  # [N] float32, of the token that was asked about
 
 
 @dataclass(frozen=True)
@@ -248,20 +259,29 @@ class Decoder:
         # A transpose of the last two axes is taken up by the matrix product, in onnxruntime and in TensorRT.
         return self.op.Transpose(self._rows(cached), perm=[0, 1, 3, 2])
 
-    # The last row of each sequence becomes a token
+    # Rows become tokens
 
-    def choose(self, rows: ir.Value, logits_index: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """Arg-max over the vocabulary and its log-probability, both [N]."""
+    def logits(self, rows: ir.Value, logits_index: ir.Value) -> ir.Value:
+        """The logits of what follows some of the rows: [N, vocabulary] float32, since a sum over the vocabulary overflows FP16."""
         op, graph, config = self.op, self.graph, self.config
         flat = op.Reshape(rows, graph.ints([-1, config.hidden_size]))
         wanted = self.norm(op.Gather(flat, logits_index, axis=0), "text.norm")  # [N, H]
-        logits = graph.to_float32(self.linear(wanted, "lm_head"))  # [N, V]; a sum over V overflows FP16
+        logits = graph.to_float32(self.linear(wanted, "lm_head"))
         if config.final_logit_softcapping is not None:
             logits = self._soft_cap(logits, config.final_logit_softcapping, np.float32)
+        return logits
+
+    def choose(self, logits: ir.Value, target: ir.Value) -> Choice:
+        """Arg-max over the vocabulary, and the log-probabilities of it and of `target` [N]."""
+        op, graph = self.op, self.graph
         token = graph.cast(op.ArgMax(logits, axis=-1, keepdims=0), ir.DataType.INT32)
         highest = graph.reduce("ReduceMax", logits)  # [N, 1]
-        total = op.ReduceSum(op.Exp(op.Sub(logits, highest)), graph.ints([-1]), keepdims=0)
-        return token, op.Neg(op.Log(total))
+        total = op.ReduceSum(op.Exp(op.Sub(logits, highest)), graph.ints([-1]), keepdims=1)
+        logprob = op.Neg(op.Log(total))  # [N, 1]
+        named = op.GatherElements(logits, op.Unsqueeze(target, graph.ints([1])), axis=1)  # [N, 1]
+        below = op.Sub(named, highest)
+        last = graph.ints([1])
+        return Choice(token, op.Squeeze(logprob, last), op.Squeeze(op.Add(below, logprob), last))
 
     # Small parts
 

@@ -95,6 +95,7 @@ def judge(
     tally = _Tally([_Sums() for _ in range(text.num_hidden_layers)])
     for i, sequence in enumerate(reference.sequences):
         image = rows[sequence.image]
+        asked = sequence.wanted(len(image))
         outputs = dict(
             zip(
                 wanted,
@@ -104,7 +105,8 @@ def judge(
                         "inputs_embeds": embedded(checkpoint, sequence, image, residual_scale)[None],
                         "past_length": np.zeros(1, np.int32),
                         "prefix_length": np.array([len(image) + len(sequence.prompt)], np.int32),
-                        "logits_index": sequence.wanted(len(image)),
+                        "logits_index": asked,
+                        "target": np.zeros_like(asked),
                         **past,
                     },
                 ),

@@ -152,7 +152,7 @@ class LayerwiseRun:
         rows = self._rows_input(graph, config.hidden_size)
         decoder = Decoder(graph, self.checkpoint, config)
         index = graph.input("logits_index", ir.DataType.INT32, ["N"])
-        token, _ = decoder.choose(rows, index)
+        token = graph.cast(graph.op.ArgMax(decoder.logits(rows, index), axis=-1, keepdims=0), ir.DataType.INT32)
         graph.output("token", token, ir.DataType.INT32, ["N"])
         return graph.op.Identity(graph.linear_inputs["lm_head"])
 

@@ -13,6 +13,7 @@ from . import runtime  # noqa: E402
 from .runtime import (  # noqa: E402
     BundleError,
     CheckpointError,
+    Choice,
     DetectedObject,
     EngineError,
     InputError,
@@ -29,6 +30,7 @@ from .runtime import (  # noqa: E402
 __all__ = [
     "BundleError",
     "CheckpointError",
+    "Choice",
     "DetectedObject",
     "EngineError",
     "InputError",

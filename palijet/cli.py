@@ -247,12 +247,22 @@ def run(
     jsonl: Annotated[str | None, typer.Option(help="File for one JSON line per result; - is standard output.")] = None,
     save: Annotated[Path | None, typer.Option(help="Annotated video to write (.mp4).")] = None,
     max_tokens: MaxTokensOption = None,
+    choice: Annotated[
+        list[str] | None, typer.Option(help="An answer that there is; give several, and there are no others.")
+    ] = None,
     every: Annotated[int, typer.Option(help="Answer each n-th frame only.", min=1)] = 1,
+    drafts: Annotated[
+        bool, typer.Option("--drafts/--no-drafts", help="Verify the last answer within the prefill of the next.")
+    ] = True,
+    pipeline: Annotated[
+        bool, typer.Option("--pipeline", help="Encode the next frame while one is decoded.")
+    ] = False,
     limit: Annotated[int | None, typer.Option(help="Stop after so many answered frames.", min=1)] = None,
     threads: ThreadsOption = 0,
     backend: BackendOption = "auto",
 ) -> None:
     """Answer every frame of a source."""
+    from .runtime.stream import StreamOptions
     from .show import run_source
 
     run_source(
@@ -261,8 +271,9 @@ def run(
         prompt,
         jsonl=jsonl,
         save=save,
-        max_tokens=max_tokens,
-        every=every,
+        options=StreamOptions(
+            max_tokens=max_tokens, choices=choice or None, every=every, drafts=drafts, pipeline=pipeline
+        ),
         limit=limit,
         threads=threads,
         backend=backend,
@@ -291,7 +302,7 @@ def bench(
     from .runtime.model import load
 
     started = time.perf_counter()
-    model = load(bundle, backend, threads=threads)
+    model = load(bundle, backend, threads=threads, drafts=False)
     load_s = time.perf_counter() - started
     frame = image or np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), dtype=np.uint8)
     with talk.status("measuring"):

@@ -16,6 +16,7 @@ from rich.table import Table
 from .runtime.errors import PaliJetError
 from .runtime.model import load
 from .runtime.result import StreamResult
+from .runtime.stream import StreamOptions, answer_frames
 
 
 def run_source(
@@ -25,8 +26,7 @@ def run_source(
     *,
     jsonl: str | None,
     save: Path | None,
-    max_tokens: int | None,
-    every: int,
+    options: StreamOptions,
     limit: int | None,
     threads: int,
     backend: str,
@@ -44,15 +44,12 @@ def run_source(
     show_table = jsonl != "-" and sys.stdout.isatty()
     with ExitStack() as stack:
         lines = _Lines(jsonl, show_table, stack)
-        video = stack.enter_context(VideoWriter(save, opened.fps / every)) if save else None
+        video = stack.enter_context(VideoWriter(save, opened.fps / options.every)) if save else None
         live = stack.enter_context(Live(console=Console(), refresh_per_second=8)) if show_table else None
         started = time.monotonic()
         answered = 0
         with opened as frames:
-            for frame in frames:
-                if frame.index % every:
-                    continue
-                results = model.answer_frame(frame, prompts, max_tokens=max_tokens, dropped=frame.index - answered)
+            for frame, results in answer_frames(model, frames, prompts, options):
                 answered += 1
                 lines.write(results)
                 if video:

@@ -14,12 +14,13 @@ from .errors import (
 from .model import LoadOptions, Model, load
 from .nv12 import Nv12
 from .preprocess import preprocess
-from .result import DetectedObject, Result, StreamResult, Timings
+from .result import Choice, DetectedObject, Result, StreamResult, Timings
 
 __all__ = [
     "Bundle",
     "BundleError",
     "CheckpointError",
+    "Choice",
     "DetectedObject",
     "EngineError",
     "InputError",

@@ -69,6 +69,29 @@ class Generation:
     def stop_reason(self) -> str: ...
     @property
     def stop_logprob(self) -> float | None: ...
+    @property
+    def calls(self) -> int: ...
+    @property
+    def drafted(self) -> int: ...
+    @property
+    def accepted(self) -> int: ...
+
+class Drafter:
+    def __init__(
+        self,
+        *,
+        first_location: int = -1,
+        locations: int = 0,
+        first_segment: int = -1,
+        segments: int = 0,
+        labels: Sequence[Sequence[int]] = (),
+        adaptive: bool = True,
+    ) -> None: ...
+    @property
+    def previous(self) -> list[int]: ...
+
+class EncodedImages:
+    def __len__(self) -> int: ...
 
 class Timings:
     @property
@@ -99,17 +122,30 @@ class Pipeline:
     def image_rows(self) -> int: ...
     @property
     def max_rows(self) -> int: ...
+    def encode(
+        self, images: Sequence[Frame], *, cancel: CancelToken | None = None
+    ) -> tuple[EncodedImages | None, Timings]: ...
     def generate(
         self,
-        images: Sequence[Frame],
+        images: Sequence[Frame] | EncodedImages | None,
         prompts: Sequence[Sequence[int]],
         image_of_prompt: Sequence[int],
         *,
         max_tokens: int,
         stop_tokens: Sequence[int],
+        drafters: Sequence[Drafter | None] = (),
         on_token: Callable[[int, int, float], None] | None = None,
         cancel: CancelToken | None = None,
     ) -> tuple[list[Generation], Timings]: ...
+    def score(
+        self,
+        images: EncodedImages | None,
+        image: int,
+        prompt: Sequence[int],
+        choices: Sequence[Sequence[int]],
+        *,
+        cancel: CancelToken | None = None,
+    ) -> tuple[list[list[float]], Timings]: ...
 
 class Preprocessor:
     def __init__(self, size: int) -> None: ...

@@ -56,20 +56,23 @@ def _open_tensorrt(bundle: Bundle) -> Backend:
         )
     library = find_nvinfer()
     version = _native.tensorrt_version(library)
-    device = _open_device()
+    devices = [_open_device(), _open_device()]  # a stream for each engine, so that one frame decodes while the next is encoded
+    device = devices[0]
     folder, _ = find_engines(bundle, f"tensorrt {version}", device.compute_capability)
     vision, decoder = (
-        _native.TensorRtEngine(str(folder / PLANS[part]), device, library=library) for part in ("vision", "decoder")
+        _native.TensorRtEngine(str(folder / PLANS[part]), stream, library=library)
+        for part, stream in zip(("vision", "decoder"), devices, strict=True)
     )
     return Backend("tensorrt", vision, decoder, f"TensorRT {version}, {_describe(device)}", device)
 
 
 def _open_onnxruntime(bundle: Bundle, threads: int, spin: bool, *, on_cuda: bool, note: str) -> Backend:
     library = str(find_onnxruntime())
-    device = _open_device() if on_cuda else None
+    devices = [_open_device() if on_cuda else None for _ in range(2)]
+    device = devices[0]
     vision, decoder = (
-        _native.OnnxEngine(str(graph), library=library, threads=threads, spin=spin, device=device)
-        for graph in (bundle.vision_graph, bundle.decoder_graph)
+        _native.OnnxEngine(str(graph), library=library, threads=threads, spin=spin, device=stream)
+        for graph, stream in zip((bundle.vision_graph, bundle.decoder_graph), devices, strict=True)
     )
     version = f"onnxruntime {vision.version}" + (f", {_describe(device)}" if device else "")
     return Backend("cuda" if on_cuda else "cpu", vision, decoder, version, device, note)

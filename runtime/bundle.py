@@ -15,7 +15,7 @@ import msgspec
 
 from .errors import BundleError
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 """Version of the graph contract and of the manifest; a bundle of another version is refused."""
 
 MANIFEST = "manifest.json"

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, overload
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, overload
 
 from . import _native
 from .answer import ParsedObject, parse_answer
 from .backend import open_backend
 from .bundle import Bundle, open_bundle
+from .closed_answer import choice_tokens, normalized
+from .drafting import DraftMemory
 from .errors import InputError
 from .preprocess import Image, open_frame
 from .prompt import PromptTokenizer
-from .result import DetectedObject, Result, StreamResult, Timings, geometric_mean
+from .result import Choice, DetectedObject, Result, StreamResult, Timings, geometric_mean
 
 if TYPE_CHECKING:
-    from .source import Frame, Source
+    from .source import Source
 
 DEFAULT_MAX_TOKENS = 128
 _ANSWER_ROWS = 512  # room in the cache behind the image rows, for prompt and answer
@@ -36,6 +37,7 @@ class LoadOptions:
     spin: bool = False  # idle threads burn their core to wake up sooner
     max_batch: int = 4  # prompts decoded together
     max_rows: int | None = None  # rows of a sequence, image, prompt and answer; None: the image's and 512 more
+    drafts: bool = True  # guess tokens and verify several at once where that pays; answers are the same
     verify: bool = True  # check the sha256 of files that were not checked before
 
     def __post_init__(self) -> None:
@@ -59,6 +61,15 @@ def load(bundle: str | os.PathLike[str], backend: str = "auto", **options: objec
     return Model(open_bundle(bundle, verify=bool(options.get("verify", True))), LoadOptions(backend, **options))  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Pictures that went through the vision encoder."""
+
+    images: _native.EncodedImages | None  # None: cancelled
+    sizes: tuple[tuple[int, int], ...]  # width and height of each picture, pixels
+    timings: _native.Timings
+
+
 class Model:
     """A loaded bundle. Calls from several threads queue; results never mix. Its memory is given back with the last reference."""
 
@@ -75,6 +86,7 @@ class Model:
         )
         self.max_rows = self._rows()
         self._tokenizer = PromptTokenizer(bundle.tokenizer)
+        self._drafts = DraftMemory(self._tokenizer) if self.options.drafts else None
         self._pipeline = _native.Pipeline(
             backend.vision,
             backend.decoder,
@@ -91,6 +103,8 @@ class Model:
         prompt: str,
         *,
         max_tokens: int | None = None,
+        choices: Sequence[str] | None = None,
+        camera: Hashable | None = None,
         on_token: OnToken | None = None,
         cancel: _native.CancelToken | None = None,
     ) -> Result: ...
@@ -102,6 +116,8 @@ class Model:
         prompt: Sequence[str],
         *,
         max_tokens: int | None = None,
+        choices: Sequence[str] | None = None,
+        camera: Hashable | None = None,
         on_token: OnToken | None = None,
         cancel: _native.CancelToken | None = None,
     ) -> list[Result]: ...
@@ -112,6 +128,8 @@ class Model:
         prompt: str | Sequence[str],
         *,
         max_tokens: int | None = None,
+        choices: Sequence[str] | None = None,
+        camera: Hashable | None = None,
         on_token: OnToken | None = None,
         cancel: _native.CancelToken | None = None,
     ) -> Result | list[Result]:
@@ -119,25 +137,35 @@ class Model:
 
         image: a BGR uint8 array, a PIL image, a path, `Nv12`, or BGR pixels in CUDA's memory (anything with `__dlpack__` or
         `__cuda_array_interface__`, as a pycuda GPUArray), which a GPU reads where they lie. max_tokens: at most so many per
-        answer; None: 128, or what the cache has room for. cancel: its `cancel()`, from any thread, ends the call before the
-        next token.
+        answer; None: 128, or what the cache has room for. choices: the only answers that there are; the likeliest is the
+        result's text, and `result.choices` has the probability of each. camera: what the picture comes from, by any name of
+        yours; the last answer to the same prompt on it is then verified in one run of the decoder, which is all it takes where
+        it still holds. cancel: its `cancel()`, from any thread, ends the call before the next token.
 
         Raises:
-            InputError: the picture, a prompt or max_tokens cannot be answered.
+            InputError: the picture, a prompt, a choice or max_tokens cannot be answered.
         """
-        if isinstance(prompt, str):
-            return self.predict_batch([(image, prompt)], max_tokens=max_tokens, on_token=on_token, cancel=cancel)[0]
-        if not isinstance(prompt, Sequence):
+        prompts = [prompt] if isinstance(prompt, str) else prompt
+        if not isinstance(prompts, Sequence):
             raise InputError(f"a prompt must be text, or several of it; this one is of {type(prompt).__name__}")
-        return self.predict_batch(
-            [(image, one) for one in prompt], max_tokens=max_tokens, on_token=on_token, cancel=cancel
-        )
+        if choices is None:
+            results = self.predict_batch(
+                [(image, one) for one in prompts],
+                max_tokens=max_tokens,
+                camera=camera,
+                on_token=on_token,
+                cancel=cancel,
+            )
+        else:
+            results = self.answer(self.encode(image, cancel=cancel), prompts, choices=choices, cancel=cancel)
+        return results[0] if isinstance(prompt, str) else results
 
     def predict_batch(
         self,
         pairs: Sequence[tuple[Image, str]],
         *,
         max_tokens: int | None = None,
+        camera: Hashable | None = None,
         on_token: OnToken | None = None,
         cancel: _native.CancelToken | None = None,
         ignore_stop: bool = False,
@@ -156,112 +184,142 @@ class Model:
                 places[id(image)] = len(frames)
                 frames.append(open_frame(image, self._device))
             image_of_prompt.append(places[id(image)])
-        prompts = [self._tokenizer.encode(prompt) for _, prompt in pairs]
-        generations, timings = self._pipeline.generate(
+        return self._generate(
             frames,
-            prompts,
+            [frame.size for frame in frames],
             image_of_prompt,
-            max_tokens=self._max_tokens(max_tokens, max(map(len, prompts))),
-            stop_tokens=[] if ignore_stop else list(self.bundle.manifest.tokens.eos),
+            [prompt for _, prompt in pairs],
+            max_tokens=max_tokens,
+            camera=camera,
             on_token=on_token,
             cancel=cancel,
+            ignore_stop=ignore_stop,
         )
-        record = Timings(
-            preprocess=timings.preprocess_ms,
-            vision=timings.vision_ms,
-            prefill=timings.prefill_ms,
-            decode=timings.decode_ms,
-            total=timings.total_ms,
-            tokens=sum(len(generation.tokens) for generation in generations),
-            decoder_calls=timings.decoder_calls,
+
+    def encode(self, image: Image, *, cancel: _native.CancelToken | None = None) -> Encoded:
+        """Run the vision encoder on a picture, to be answered later; another thread may decode meanwhile."""
+        frame = open_frame(image, self._device)
+        images, timings = self._pipeline.encode([frame], cancel=cancel)
+        return Encoded(images, (frame.size,), timings)
+
+    def answer(
+        self,
+        encoded: Encoded,
+        prompts: Sequence[str],
+        *,
+        max_tokens: int | None = None,
+        choices: Sequence[str] | None = None,
+        camera: Hashable | None = None,
+        on_token: OnToken | None = None,
+        cancel: _native.CancelToken | None = None,
+    ) -> list[Result]:
+        """Answer prompts about an encoded picture; all else as in `predict`."""
+        if choices is not None:
+            return [self._choose(encoded, prompt, choices, cancel) for prompt in prompts]
+        if not prompts:
+            return []
+        return self._generate(
+            encoded.images,
+            encoded.sizes,
+            [0] * len(prompts),
+            prompts,
+            max_tokens=max_tokens,
+            camera=camera,
+            on_token=on_token,
+            cancel=cancel,
+            before=encoded.timings,
         )
-        return [
-            self._result(prompt, generation, frames[place].size, record)
-            for (_, prompt), generation, place in zip(pairs, generations, image_of_prompt, strict=True)
-        ]
 
     @overload
     def stream(  # type: ignore[overload-overlap]  # a str is a sequence of str as well
-        self,
-        source: str | os.PathLike[str] | int | Source,
-        prompt: str,
-        *,
-        max_tokens: int | None = None,
-        every: int = 1,
-        max_staleness: float | None = None,
+        self, source: str | os.PathLike[str] | int | Source, prompt: str, **options: Any
     ) -> Iterator[StreamResult]: ...
 
     @overload
     def stream(
-        self,
-        source: str | os.PathLike[str] | int | Source,
-        prompt: Sequence[str],
-        *,
-        max_tokens: int | None = None,
-        every: int = 1,
-        max_staleness: float | None = None,
+        self, source: str | os.PathLike[str] | int | Source, prompt: Sequence[str], **options: Any
     ) -> Iterator[list[StreamResult]]: ...
 
     def stream(
-        self,
-        source: str | os.PathLike[str] | int | Source,
-        prompt: str | Sequence[str],
-        *,
-        max_tokens: int | None = None,
-        every: int = 1,
-        max_staleness: float | None = None,
+        self, source: str | os.PathLike[str] | int | Source, prompt: str | Sequence[str], **options: Any
     ) -> Iterator[StreamResult] | Iterator[list[StreamResult]]:
         """Answer frame after frame of a picture, a folder, a video file or a camera; see `source.open_source`.
 
-        every: answer each n-th frame only. max_staleness: seconds after which a result counts as `stale`. With several prompts each
-        item is a list of results, in their order.
+        options: the fields of `stream.StreamOptions`: max_tokens, choices, every, max_staleness, drafts, pipeline. With several
+        prompts each item is a list of results, in their order.
 
         Raises:
             SourceError: the source cannot be opened.
         """
         from .source import open_source
+        from .stream import StreamOptions, answer_frames
 
-        if every < 1:
-            raise InputError(f"every is {every}; give 1 or more")
-        dropped = 0
+        known = [field.name for field in fields(StreamOptions)]
+        unknown = sorted(set(options) - set(known))
+        if unknown:
+            raise InputError(f"stream has no option {unknown[0]}; it has {', '.join(known)}")
+        prompts = [prompt] if isinstance(prompt, str) else prompt
         with open_source(source) as frames:
-            for frame in frames:
-                if frame.index % every:
-                    dropped += 1
-                    continue
-                results = self.answer_frame(
-                    frame,
-                    [prompt] if isinstance(prompt, str) else prompt,
-                    max_tokens=max_tokens,
-                    dropped=dropped,
-                    max_staleness=max_staleness,
-                )
+            for _, results in answer_frames(self, frames, prompts, StreamOptions(**options)):
                 yield results[0] if isinstance(prompt, str) else results  # type: ignore[misc]
 
-    def answer_frame(
+    def _generate(
         self,
-        frame: Frame,
+        images: Sequence[_native.Frame] | _native.EncodedImages | None,
+        sizes: Sequence[tuple[int, int]],
+        image_of_prompt: Sequence[int],
         prompts: Sequence[str],
         *,
-        max_tokens: int | None = None,
-        dropped: int = 0,
-        max_staleness: float | None = None,
-    ) -> list[StreamResult]:
-        """Answer prompts about one frame of a source; the results name it."""
-        results = self.predict(frame.image, prompts, max_tokens=max_tokens)
-        age = time.time() - frame.captured_at
+        max_tokens: int | None,
+        camera: Hashable | None,
+        on_token: OnToken | None,
+        cancel: _native.CancelToken | None,
+        ignore_stop: bool = False,
+        before: _native.Timings | None = None,
+    ) -> list[Result]:
+        """before: what the pictures took, where they are encoded already."""
+        tokens = [self._tokenizer.encode(prompt) for prompt in prompts]
+        generations, timings = self._pipeline.generate(
+            images,
+            tokens,
+            image_of_prompt,
+            max_tokens=self._max_tokens(max_tokens, max(map(len, tokens))),
+            stop_tokens=[] if ignore_stop else list(self.bundle.manifest.tokens.eos),
+            drafters=self._drafts.drafters(camera, prompts) if self._drafts else (),
+            on_token=on_token,
+            cancel=cancel,
+        )
         return [
-            StreamResult(
-                **{field.name: getattr(result, field.name) for field in fields(Result)},
-                source=frame.source,
-                frame_index=frame.index,
-                captured_at=frame.captured_at,
-                frame_age=age,
-                dropped=dropped,
-                stale=max_staleness is not None and age > max_staleness,
-            )
-            for result in results
+            self._result(prompt, generation, sizes[image], _timings(timings, before, generation))
+            for prompt, generation, image in zip(prompts, generations, image_of_prompt, strict=True)
         ]
+
+    def _choose(
+        self, encoded: Encoded, prompt: str, choices: Sequence[str], cancel: _native.CancelToken | None
+    ) -> Result:
+        said = choice_tokens(choices, self._tokenizer, self.bundle.manifest.tokens.eos[0])
+        scores, timings = self._pipeline.score(
+            encoded.images, 0, self._tokenizer.encode(prompt), said, cancel=cancel
+        )
+        record = replace(_timings(timings, encoded.timings), decoder_calls=timings.decoder_calls)
+        if len(scores) < len(said):
+            return Result(prompt, "", (), (), "cancelled", None, (), "", encoded.sizes[0], record)
+        logprobs = [sum(tokens) for tokens in scores]
+        weighed = tuple(map(Choice, choices, normalized(logprobs), logprobs))
+        best = max(range(len(said)), key=logprobs.__getitem__)
+        return Result(
+            prompt=prompt,
+            text=choices[best],
+            tokens=tuple(said[best]),
+            logprobs=tuple(scores[best]),
+            stop_reason="choice",
+            stop_logprob=None,
+            objects=(),
+            incomplete="",
+            image_size=encoded.sizes[0],
+            timings=replace(record, tokens=len(said[best])),
+            choices=weighed,
+        )
 
     def _rows(self) -> int:
         vision, decoder = self.bundle.manifest.vision, self.bundle.manifest.decoder
@@ -325,3 +383,20 @@ class Model:
             )
             for thing, (start, stop) in zip(parsed, spans, strict=True)
         )
+
+
+def _timings(
+    timings: _native.Timings, before: _native.Timings | None = None, generation: _native.Generation | None = None
+) -> Timings:
+    """The record of a call, of what came `before` it, and of one of its answers."""
+    return Timings(
+        preprocess=timings.preprocess_ms + (before.preprocess_ms if before else 0),
+        vision=timings.vision_ms + (before.vision_ms if before else 0),
+        prefill=timings.prefill_ms,
+        decode=timings.decode_ms,
+        total=timings.total_ms + (before.total_ms if before else 0),
+        tokens=len(generation.tokens) if generation else 0,
+        decoder_calls=generation.calls if generation else 0,
+        drafted=generation.drafted if generation else 0,
+        accepted=generation.accepted if generation else 0,
+    )

@@ -45,6 +45,12 @@ class PromptTokenizer:
         """The ids of an answer's text, as the model would say it."""
         return list(self._tokenizer.encode(answer, add_special_tokens=False).ids)
 
+    def token_range(self, pattern: str, count: int) -> tuple[int, int]:
+        """The id of the first of `count` numbered tokens, and how many follow it in order; (-1, 0) where there are none."""
+        first = self._tokenizer.token_to_id(pattern.format(0))
+        last = self._tokenizer.token_to_id(pattern.format(count - 1))
+        return (first, count) if first is not None and last == first + count - 1 else (-1, 0)
+
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of an answer; location and segment tokens stay, special tokens do not."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))

@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Timings:
-    """Where the time of one call went, in milliseconds. Prompts that were answered together share one record."""
+    """Where the time of a call went, in milliseconds, which prompts answered together share; and what this answer took."""
 
     preprocess: float
     vision: float
     prefill: float
     decode: float
     total: float
-    tokens: int  # of all answers of the call
-    decoder_calls: int  # runs of the decoder: one prefill and a step per further token
+    tokens: int  # of this answer
+    decoder_calls: int  # runs of the decoder that it took part in: one prefill, and a step per token that no guess foresaw
+    drafted: int = 0  # guessed tokens that were verified
+    accepted: int = 0  # and held
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,15 @@ class DetectedObject:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """One of the answers that were to choose from."""
+
+    text: str
+    probability: float  # among the choices, which add up to 1
+    logprob: float  # of the model to begin its answer so, whatever else it could say
+
+
+@dataclass(frozen=True)
 class Result:
     """The answer to one prompt about one picture."""
 
@@ -49,12 +60,13 @@ class Result:
     text: str
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]  # natural logarithm of each token's probability
-    stop_reason: str  # "stop", "max_tokens" or "cancelled"
+    stop_reason: str  # "stop", "max_tokens" or "cancelled"; "choice" where there were choices
     stop_logprob: float | None  # of the end token, where there is one
     objects: tuple[DetectedObject, ...]
     incomplete: str  # location and segment tokens that belong to no whole box
     image_size: tuple[int, int]  # width, height, pixels
     timings: Timings
+    choices: tuple[Choice, ...] = ()  # that were to choose from, in their order; `text` is the likeliest
 
     @property
     def confidence(self) -> float:
@@ -79,6 +91,7 @@ class Result:
                 for thing in self.objects
             ],
             **({"incomplete": self.incomplete} if self.incomplete else {}),
+            **({"choices": [_rounded(choice) for choice in self.choices]} if self.choices else {}),
             "image_size": list(self.image_size),
             "tokens": list(self.tokens),
             "logprobs": [round(logprob, 6) for logprob in self.logprobs],
@@ -137,6 +150,10 @@ class StreamResult(Result):
             "dropped": self.dropped,
             **super().to_dict(),
         }
+
+
+def _rounded(choice: Choice) -> dict[str, Any]:
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(choice).items()}
 
 
 def geometric_mean(logprobs: list[float]) -> float:

@@ -107,7 +107,7 @@ def test_profiles_hold_every_call_of_the_decode_loop(bundle: Path) -> None:
     least, usual, most = prefill.shapes["inputs_embeds"]
     assert least[1] <= manifest.vision.rows + 2 <= usual[1] + 2 <= most[1] == 512
     assert decode.shapes["inputs_embeds"][2] == (3, 1, 192)
-    assert verify.shapes["logits_index"][2] == (48,)
+    assert verify.shapes["logits_index"][2] == verify.shapes["target"][2] == (48,)
     for profile in (prefill, decode, verify):
         for shape in profile.shapes.values():
             assert all(a <= b <= c for a, b, c in zip(*shape, strict=True))

@@ -50,13 +50,14 @@ def test_tensors_are_those_of_the_contract(exported: Path) -> None:
         "past_length": ("tensor(int32)", ["B"]),
         "prefix_length": ("tensor(int32)", ["B"]),
         "logits_index": ("tensor(int32)", ["N"]),
+        "target": ("tensor(int32)", ["N"]),
     }
     for layer in range(spec.layers):
         expected |= {f"past_{part}.{layer}": (real, ["B", "P", *cache]) for part in ("key", "value")}
     assert inputs == expected
     outputs = {tensor.name: tensor.type for tensor in decoder.get_outputs()}
     assert outputs["token"] == "tensor(int32)"
-    assert outputs["logprob"] == "tensor(float)"
+    assert outputs["logprob"] == outputs["target_logprob"] == "tensor(float)"
     assert outputs["new_key.0"] == outputs["new_value.0"] == real
     vision = onnxruntime.InferenceSession(exported / "vision.onnx")
     assert vision.get_inputs()[0].type == "tensor(float)"
@@ -86,6 +87,7 @@ def test_rows_behind_the_valid_ones_and_padding_are_not_seen(exported: Path) -> 
             "past_length": np.array([2], np.int32),
             "prefix_length": np.array([0], np.int32),
             "logits_index": np.array([0], np.int32),
+            "target": np.array([0], np.int32),
         }
         feeds["inputs_embeds"][0, 0] = embeds
         feeds["inputs_embeds"][0, 1:] = garbage

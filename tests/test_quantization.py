@@ -230,6 +230,7 @@ def difference(checkpoint: Checkpoint, spread: float) -> float:
                 "past_length": np.zeros(1, np.int32),
                 "prefix_length": np.array([6], np.int32),
                 "logits_index": np.arange(9, dtype=np.int32),
+                "target": np.arange(9, dtype=np.int32),
             }
             feeds |= {
                 value.name: np.zeros((1, 1, text.num_key_value_heads, text.head_dim), np.float32)

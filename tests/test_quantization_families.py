@@ -73,6 +73,7 @@ def graphs_differ_by(bundle: Path) -> float:
             "past_length": np.zeros(1, np.int32),
             "prefix_length": np.array([8], np.int32),
             "logits_index": np.array([11], np.int32),
+            "target": np.array([0], np.int32),
         }
         found.append(
             [keys.astype(np.float32) for keys in session.run([f"new_key.{i}" for i in range(spec.layers)], feeds)]

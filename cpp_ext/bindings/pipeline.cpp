@@ -6,6 +6,7 @@
 #include <atomic>
 #include <functional>
 #include <optional>
+#include <type_traits>
 
 #include "frame.h"
 #include "interrupt.h"
@@ -43,18 +44,59 @@ bool is_main_thread() {
     return threading.attr("current_thread")().is(threading.attr("main_thread")());
 }
 
-std::pair<std::vector<Generation>, Timings> generate(Pipeline& pipeline,
-                                                     const std::vector<std::reference_wrapper<const Frame>>& images,
+// What ends a call early: a token of Python's, and Ctrl-C.
+class Cancellation {
+  public:
+    explicit Cancellation(const CancelToken* token) : token_(token), interrupts_(is_main_thread()) {}
+
+    bool requested() {
+        if (interrupts_.take()) {
+            const py::gil_scoped_acquire acquired;
+            if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+        }
+        return token_ && token_->cancelled();
+    }
+
+  private:
+    const CancelToken* token_;
+    InterruptWatch interrupts_;
+};
+
+using Frames = std::vector<std::reference_wrapper<const Frame>>;
+using Encoded = std::shared_ptr<const EncodedImages>;
+using Drafters = std::vector<std::shared_ptr<Drafter>>;  // none, or one or none for each prompt
+
+std::vector<ImageView> views_of(const Frames& frames) {
+    std::vector<ImageView> views;
+    for (const Frame& frame : frames) views.push_back(frame.view());
+    return views;
+}
+
+std::pair<std::shared_ptr<EncodedImages>, Timings> encode(Pipeline& pipeline, const Frames& frames,
+                                                          const CancelToken* cancel) {
+    Cancellation cancellation(cancel);
+    GenerateOptions options;
+    options.is_cancelled = [&] { return cancellation.requested(); };
+    const std::vector<ImageView> views = views_of(frames);
+    Timings timings;
+    const py::gil_scoped_release released;
+    // pybind11 knows no pointers to const; nothing that Python sees can change them.
+    auto encoded = std::const_pointer_cast<EncodedImages>(pipeline.encode(views, options, timings));
+    return {encoded, timings};
+}
+
+template <class Images>
+std::pair<std::vector<Generation>, Timings> generate(Pipeline& pipeline, const Images& images,
                                                      const std::vector<std::vector<int32_t>>& prompts,
                                                      const std::vector<size_t>& image_of_prompt, int64_t max_tokens,
-                                                     const std::vector<int32_t>& stop_tokens,
+                                                     const std::vector<int32_t>& stop_tokens, const Drafters& drafters,
                                                      const py::object& on_token, const CancelToken* cancel) {
     if (prompts.size() != image_of_prompt.size()) throw InputError("each prompt needs the index of its image");
-    std::vector<ImageView> views;
-    for (const Frame& image : images) views.push_back(image.view());
+    if (!drafters.empty() && drafters.size() != prompts.size()) throw InputError("each prompt needs a drafter, or None");
     std::vector<Request> requests;
-    for (size_t i = 0; i < prompts.size(); ++i) requests.push_back({image_of_prompt[i], prompts[i]});
-
+    for (size_t i = 0; i < prompts.size(); ++i) {
+        requests.push_back({image_of_prompt[i], prompts[i], drafters.empty() ? nullptr : drafters[i]});
+    }
     GenerateOptions options;
     options.max_tokens = max_tokens;
     options.stop_tokens = stop_tokens;
@@ -64,19 +106,30 @@ std::pair<std::vector<Generation>, Timings> generate(Pipeline& pipeline,
             on_token(sequence, token, logprob);
         };
     }
-    InterruptWatch interrupts(is_main_thread());
-    options.is_cancelled = [&] {
-        if (interrupts.take()) {
-            const py::gil_scoped_acquire acquired;
-            if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-        }
-        return cancel && cancel->cancelled();
-    };
+    Cancellation cancellation(cancel);
+    options.is_cancelled = [&] { return cancellation.requested(); };
     std::pair<std::vector<Generation>, Timings> result;
-    {
+    if constexpr (std::is_same_v<Images, Frames>) {
+        const std::vector<ImageView> views = views_of(images);
         const py::gil_scoped_release released;
         result.first = pipeline.generate(views, requests, options, result.second);
+    } else {
+        const py::gil_scoped_release released;
+        result.first = pipeline.generate(Encoded(images), requests, options, result.second);
     }
+    return result;
+}
+
+std::pair<std::vector<std::vector<float>>, Timings> score(Pipeline& pipeline, const std::shared_ptr<EncodedImages>& encoded,
+                                              size_t image, const std::vector<int32_t>& prompt,
+                                              const std::vector<std::vector<int32_t>>& choices,
+                                              const CancelToken* cancel) {
+    Cancellation cancellation(cancel);
+    GenerateOptions options;
+    options.is_cancelled = [&] { return cancellation.requested(); };
+    std::pair<std::vector<std::vector<float>>, Timings> result;
+    const py::gil_scoped_release released;
+    result.first = pipeline.score(encoded, {image, prompt}, choices, options, result.second);
     return result;
 }
 
@@ -89,6 +142,25 @@ void register_pipeline(py::module_& module) {
         .def("cancel", &CancelToken::cancel, "The generation ends before its next token.")
         .def_property_readonly("cancelled", &CancelToken::cancelled);
 
+    py::class_<Drafter, std::shared_ptr<Drafter>>(
+        module, "Drafter", "Guesses the answers to one prompt on one camera's frames from those before; one call at a time.")
+        .def(py::init([](int32_t first_location, int32_t locations, int32_t first_segment, int32_t segments,
+                         std::vector<std::vector<int32_t>> labels, bool adaptive) {
+                 return std::make_shared<Drafter>(
+                     AnswerGrammar{first_location, locations, first_segment, segments, std::move(labels)},
+                     DrafterOptions{adaptive});
+             }),
+             py::kw_only(), py::arg("first_location") = -1, py::arg("locations") = 0, py::arg("first_segment") = -1,
+             py::arg("segments") = 0, py::arg("labels") = std::vector<std::vector<int32_t>>(),
+             py::arg("adaptive") = true,
+             "Ids of location and segment tokens, and the labels that were asked for as token ids. adaptive: guess only "
+             "where it pays.")
+        .def_property_readonly("previous", &Drafter::previous, "Token ids of the last answer.");
+
+    py::class_<EncodedImages, std::shared_ptr<EncodedImages>>(module, "EncodedImages",
+                                                              "Image rows, where the decoder reads them.")
+        .def("__len__", &EncodedImages::count);
+
     py::class_<Generation>(module, "Generation", "The tokens that answer one prompt.")
         .def_readonly("tokens", &Generation::tokens, "Ids, without the stop token.")
         .def_readonly("logprobs", &Generation::logprobs, "Log-probability of each token.")
@@ -100,7 +172,10 @@ void register_pipeline(py::module_& module) {
             [](const Generation& self) {
                 return self.stop_reason == StopReason::kStop ? std::optional<float>(self.stop_logprob) : std::nullopt;
             },
-            "Log-probability of the stop token, where there is one.");
+            "Log-probability of the stop token, where there is one.")
+        .def_readonly("calls", &Generation::calls, "Runs of the decoder that the answer took part in.")
+        .def_readonly("drafted", &Generation::drafted, "Guessed tokens that were verified.")
+        .def_readonly("accepted", &Generation::accepted, "Guessed tokens that held.");
 
     py::class_<Timings>(module, "Timings", "Where the time of one call went, in milliseconds.")
         .def_readonly("preprocess_ms", &Timings::preprocess_ms)
@@ -122,11 +197,21 @@ void register_pipeline(py::module_& module) {
              py::arg("max_rows"), py::arg("max_batch"))
         .def_property_readonly("image_rows", &Pipeline::image_rows)
         .def_property_readonly("max_rows", &Pipeline::max_rows)
-        .def("generate", &generate, py::arg("images"), py::arg("prompts"), py::arg("image_of_prompt"), py::kw_only(),
-             py::arg("max_tokens"), py::arg("stop_tokens"), py::arg("on_token") = py::none(),
+        .def("encode", &encode, py::arg("images"), py::kw_only(), py::arg("cancel") = static_cast<CancelToken*>(nullptr),
+             "Frames -> their rows, in one run of the vision encoder; None if it was cancelled.")
+        .def("generate", &generate<Frames>, py::arg("images"), py::arg("prompts"), py::arg("image_of_prompt"),
+             py::kw_only(), py::arg("max_tokens"), py::arg("stop_tokens"), py::arg("drafters") = Drafters(),
+             py::arg("on_token") = py::none(), py::arg("cancel") = static_cast<CancelToken*>(nullptr),
+             "images: frames, or what `encode` gave; prompts: token ids with <bos> and newline; image_of_prompt: which "
+             "image each asks about; drafters: one for each prompt, or None. Returns one Generation per prompt, and "
+             "Timings.")
+        .def("generate", &generate<std::shared_ptr<EncodedImages>>, py::arg("images"), py::arg("prompts"),
+             py::arg("image_of_prompt"), py::kw_only(), py::arg("max_tokens"), py::arg("stop_tokens"),
+             py::arg("drafters") = Drafters(), py::arg("on_token") = py::none(),
+             py::arg("cancel") = static_cast<CancelToken*>(nullptr))
+        .def("score", &score, py::arg("images"), py::arg("image"), py::arg("prompt"), py::arg("choices"), py::kw_only(),
              py::arg("cancel") = static_cast<CancelToken*>(nullptr),
-             "images: frames; prompts: token ids with <bos> and newline; image_of_prompt: which image each asks "
-             "about. Returns one Generation per prompt, and Timings.");
+             "Log-probabilities of the tokens of each choice to begin the answer; fewer choices if it was cancelled.");
 }
 
 }  // namespace palijet

@@ -49,7 +49,9 @@ inline std::string symbols(const std::string& tensor) {
     const auto begins = [&](const char* start) { return tensor.rfind(start, 0) == 0; };
     if (tensor == "inputs_embeds" || begins("new_")) return "BT";
     if (begins("past_key") || begins("past_value")) return "BP";
-    if (tensor == "logits_index" || tensor == "token" || tensor == "logprob") return "N";
+    for (const char* name : {"logits_index", "target", "token", "logprob", "target_logprob"}) {
+        if (tensor == name) return "N";
+    }
     return "B";
 }
 
