@@ -1,13 +1,5 @@
 #include "embedding_table.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
-
 #include "error.h"
 #include "half.h"
 
@@ -20,25 +12,14 @@ StoredType stored_type(const std::string& name) {
     throw InputError("embeddings of type " + name + " are not known; give float32, float16 or bfloat16");
 }
 
-EmbeddingTable::EmbeddingTable(const std::string& path, const EmbeddingLayout& layout) : layout_(layout) {
-    const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (file < 0) throw BundleError(path + " cannot be opened: " + std::strerror(errno));
-    struct stat status{};
-    fstat(file, &status);
-    bytes_ = static_cast<size_t>(layout.rows * layout.width) * (layout.type == StoredType::kFloat32 ? 4 : 2);
-    if (bytes_ == 0 || static_cast<size_t>(status.st_size) != bytes_) {
-        close(file);
-        throw BundleError(path + " has " + std::to_string(status.st_size) + " bytes where its manifest asks for " +
-                          std::to_string(bytes_) + "; export again or copy the bundle once more");
+EmbeddingTable::EmbeddingTable(const std::string& path, const EmbeddingLayout& layout) : layout_(layout), file_(path) {
+    const size_t bytes = static_cast<size_t>(layout.rows * layout.width) * (layout.type == StoredType::kFloat32 ? 4 : 2);
+    if (bytes == 0 || file_.size() != bytes) {
+        throw BundleError(path + " has " + std::to_string(file_.size()) + " bytes where its manifest asks for " +
+                          std::to_string(bytes) + "; export again or copy the bundle once more");
     }
-    void* mapped = mmap(nullptr, bytes_, PROT_READ, MAP_PRIVATE, file, 0);
-    close(file);
-    if (mapped == MAP_FAILED) throw BundleError(path + " cannot be mapped: " + std::strerror(errno));
-    madvise(mapped, bytes_, MADV_RANDOM);  // no read-ahead: neighbours in the vocabulary are strangers in a text
-    data_ = mapped;
+    file_.expect_scattered_reads();  // neighbours in the vocabulary are strangers in a text
 }
-
-EmbeddingTable::~EmbeddingTable() { munmap(const_cast<void*>(data_), bytes_); }
 
 void EmbeddingTable::gather(int32_t token, ElementType type, void* row) const {
     if (token < 0 || token >= layout_.rows) {
@@ -59,11 +40,11 @@ void EmbeddingTable::gather(int32_t token, ElementType type, void* row) const {
 float EmbeddingTable::element(int64_t index) const {
     switch (layout_.type) {
         case StoredType::kFloat32:
-            return static_cast<const float*>(data_)[index];
+            return reinterpret_cast<const float*>(file_.data())[index];
         case StoredType::kFloat16:
-            return float_from_half(static_cast<const uint16_t*>(data_)[index]);
+            return float_from_half(reinterpret_cast<const uint16_t*>(file_.data())[index]);
         case StoredType::kBFloat16:
-            return float_from_bfloat16(static_cast<const uint16_t*>(data_)[index]);
+            return float_from_bfloat16(reinterpret_cast<const uint16_t*>(file_.data())[index]);
     }
     return 0;
 }

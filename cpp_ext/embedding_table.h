@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "mapped_file.h"
 #include "tensor.h"
 
 namespace palijet {
@@ -24,9 +25,6 @@ class EmbeddingTable {
   public:
     // Throws BundleError where the file cannot be opened or is not rows x width elements long.
     EmbeddingTable(const std::string& path, const EmbeddingLayout& layout);
-    ~EmbeddingTable();
-    EmbeddingTable(const EmbeddingTable&) = delete;
-    EmbeddingTable& operator=(const EmbeddingTable&) = delete;
 
     // Writes the scaled row of a token as [width] elements of `type`, float32 or float16. InputError where there is no
     // such token.
@@ -38,8 +36,7 @@ class EmbeddingTable {
     float element(int64_t index) const;
 
     EmbeddingLayout layout_;
-    const void* data_ = nullptr;
-    size_t bytes_ = 0;
+    MappedFile file_;
 };
 
 }  // namespace palijet

@@ -77,6 +77,11 @@ class TextConfig(msgspec.Struct, frozen=True, kw_only=True):
         given = (self.rope_parameters or {}).get("rope_theta", self.rope_theta)
         return 10000.0 if given is None else float(given)
 
+    @property
+    def exact_gelu(self) -> bool:
+        """Whether the MLP's activation is GELU by erf, not its approximation by tanh."""
+        return (self.hidden_activation or self.hidden_act) == "gelu"
+
     def slides(self, layer: int) -> bool:
         """Whether attention of this layer (from 0) is limited to the sliding window."""
         if self.sliding_window is None:

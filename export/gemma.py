@@ -208,7 +208,7 @@ class Decoder:
         inner = self.config.intermediate_size
         both = self.linear(x, f"{name}.gate_up_proj")
         gate, up = self.op.Split(both, self.graph.ints([inner, inner]), axis=2, _outputs=2)
-        gate = self.gelu_erf(gate) if self._exact_gelu else self.graph.gelu_tanh(gate)
+        gate = self.gelu_erf(gate) if self.config.exact_gelu else self.graph.gelu_tanh(gate)
         gated = self.op.Mul(gate, up)
         return self.linear(gated, f"{name}.down_proj", scale=self._branch_scale)
 
@@ -289,10 +289,6 @@ class Decoder:
     def _branch_scale(self) -> float:
         """What a branch's last projection is multiplied by; Gemma 2's branches end in a norm that carries it."""
         return 1.0 if self.config.is_gemma2 else self.graph.numerics.residual_scale
-
-    @property
-    def _exact_gelu(self) -> bool:
-        return (self.config.hidden_activation or self.config.hidden_act) == "gelu"
 
     def norm(self, x: ir.Value, name: str) -> ir.Value:
         """The RMSNorm of the residual stream."""

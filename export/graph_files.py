@@ -14,8 +14,9 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from ..runtime.bundle import DECODER_GRAPH, TENSORRT_GRAPHS, VISION_GRAPH, FileSpec, file_spec
+from ..runtime.bundle import DECODER_GRAPH, TENSORRT_GRAPHS, VISION_GRAPH, DecoderWeights, FileSpec, file_spec
 from .checkpoint import Checkpoint
+from .decoder_weights import describe_decoder
 from .gemma import build_decoder
 from .graph import Graph
 from .numerics import Numerics
@@ -51,6 +52,7 @@ class GraphFiles:
         self._recipe = recipe
         self._folder = folder
         self._numerics = numerics
+        self.decoder_weights: DecoderWeights | None = None  # once they are written
 
     @property
     def residual_scale(self) -> float:
@@ -87,6 +89,10 @@ class GraphFiles:
                 models[TENSORRT_GRAPHS[name]] = self._model(part, build, store, Numerics.of_quantized("fp16"))
             if judged:
                 models[_JUDGED] = self._model(part, judged, store, self._numerics)
+            if part == "decoder":
+                schemes = self._recipe.schemes if self._parts.is_quantized else {}
+                text = self._checkpoint.config.text_config
+                self.decoder_weights = describe_decoder(text, self._numerics, store, schemes)
         files = {data.path.name: data.spec}
         for file, model in models.items():
             path = self._folder / file

@@ -136,7 +136,7 @@ class W8A8Linear:
         tensor = file.once(f"{name}.weight", ir.DataType.INT8, (into, out), integers)
         # Constants of the graph's own type, with zero points: TensorRT 8.6 takes no cast and no default here.
         wide = file.once(f"{name}.scale", ir.DataType.FLOAT, (out,), lambda: [scales.astype(np.float32)])
-        half = file.once(f"{name}.scale", ir.DataType.FLOAT16, (out,), lambda: [scales])
+        half = file.once(f"{name}.scale", ir.DataType.FLOAT16, (out,), lambda: [scales])  # our own engine's, always
         scale = graph.external(half if graph.numerics.is_fp16 else wide)
         zeros = file.once(f"{name}.zero_point", ir.DataType.INT8, (out,), lambda: [np.zeros(out, np.int8)])
         dequantized = graph.op.DequantizeLinear(graph.external(tensor), scale, graph.external(zeros), axis=1)

@@ -66,6 +66,10 @@ class WeightFile:
         """A tensor that is at hand."""
         return self.once(name, ir.DataType.from_numpy(array.dtype), array.shape, lambda: [array])
 
+    def find(self, name: str) -> list[ir.ExternalTensor]:
+        """What is stored under a name, in any type."""
+        return [tensor for (stored, _), tensor in self._stored.items() if stored == name]
+
     def once(
         self, name: str, dtype: ir.DataType, shape: tuple[int, ...], pieces: Callable[[], Iterable[np.ndarray]]
     ) -> ir.ExternalTensor:

@@ -1,6 +1,6 @@
 """Types of the native core; what it does is told in cpp_ext/."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,51 @@ class TensorRtEngine(Engine):
     def replays(self) -> int: ...
 
 def tensorrt_version(library: str = "") -> str: ...
+
+HAS_FAST_KERNELS: bool
+
+class DecoderArithmetic:
+    def __init__(
+        self,
+        *,
+        hidden: int,
+        intermediate: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        vocab: int,
+        is_fp16: bool,
+        epsilon: float,
+        post_epsilon: float | None,
+        rope_base: float,
+        attention_scale: float,
+        attention_cap: float | None,
+        logit_cap: float | None,
+        exact_gelu: bool,
+        windows: Sequence[int | None],
+    ) -> None: ...
+
+class StoredTensor:
+    def __init__(self, dtype: str = "", shape: Sequence[int] = (), offset: int = 0) -> None: ...
+
+class StoredLinear:
+    def __init__(
+        self, weight: StoredTensor, *, scale: StoredTensor = ..., block: int = 0, input_scale: float = 0.0
+    ) -> None: ...
+
+class CpuEngine(Engine):
+    def __init__(
+        self,
+        path: str,
+        arithmetic: DecoderArithmetic,
+        *,
+        linears: Mapping[str, StoredLinear],
+        norms: Mapping[str, StoredTensor],
+        threads: int = 0,
+        kernels: str = "fast",
+    ) -> None: ...
+    @property
+    def kernels(self) -> str: ...
 
 class EmbeddingTable:
     def __init__(self, path: str, *, rows: int, width: int, dtype: str, scale: float) -> None: ...

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from . import _native
 from .bundle import Bundle
+from .cpu_decoder import open_cpu_decoder, suits_cpu_decoder
 from .engines import PLANS, find_engines, read_engine_sets
 from .errors import EngineError
 from .nvidia_libraries import find_cudart, find_libcuda, find_nvinfer
 from .onnxruntime_library import find_onnxruntime
 
+CPU_DECODERS = ("auto", "onnxruntime")
 BACKENDS = ("auto", "tensorrt", "cuda", "cpu")
 
 
@@ -26,15 +28,19 @@ class Backend:
     note: str = ""  # why "auto" did not take the engines that the bundle holds
 
 
-def open_backend(bundle: Bundle, wanted: str, *, threads: int = 0, spin: bool = False) -> Backend:
+def open_backend(
+    bundle: Bundle, wanted: str, *, threads: int = 0, spin: bool = False, cpu_decoder: str = "auto"
+) -> Backend:
     """Open a bundle's engines on one of `BACKENDS`.
 
-    "auto" takes TensorRT where the bundle holds engines that this machine can run, and the CPU everywhere else. threads, spin: of
-    onnxruntime, as in `LoadOptions`.
+    "auto" takes TensorRT where the bundle holds engines that this machine can run, and the CPU everywhere else. threads, spin,
+    cpu_decoder: as in `LoadOptions`.
 
     Raises:
         EngineError: the backend is not there or refuses the graphs.
     """
+    if cpu_decoder not in CPU_DECODERS:
+        raise EngineError(f"cpu_decoder {cpu_decoder} is not known; use one of {', '.join(CPU_DECODERS)}")
     if wanted not in BACKENDS:
         raise EngineError(f"backend {wanted} is not known; use one of {', '.join(BACKENDS)}")
     note = ""
@@ -45,6 +51,8 @@ def open_backend(bundle: Bundle, wanted: str, *, threads: int = 0, spin: bool = 
             if wanted == "tensorrt":
                 raise
             note = str(error)
+    if wanted != "cuda" and cpu_decoder != "onnxruntime" and suits_cpu_decoder(bundle.manifest.decoder_weights):
+        return _open_cpu(bundle, threads, spin, note)
     return _open_onnxruntime(bundle, threads, spin, on_cuda=wanted == "cuda", note=note)
 
 
@@ -64,6 +72,14 @@ def _open_tensorrt(bundle: Bundle) -> Backend:
         for part, stream in zip(("vision", "decoder"), devices, strict=True)
     )
     return Backend("tensorrt", vision, decoder, f"TensorRT {version}, {_describe(device)}", device)
+
+
+def _open_cpu(bundle: Bundle, threads: int, spin: bool, note: str) -> Backend:
+    vision = _native.OnnxEngine(
+        str(bundle.vision_graph), library=str(find_onnxruntime()), threads=threads, spin=spin
+    )
+    decoder = open_cpu_decoder(bundle, threads)
+    return Backend("cpu", vision, decoder, f"onnxruntime {vision.version}, decoder by {decoder.kernels}", None, note)
 
 
 def _open_onnxruntime(bundle: Bundle, threads: int, spin: bool, *, on_cuda: bool, note: str) -> Backend:

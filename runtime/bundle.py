@@ -55,6 +55,45 @@ class DecoderSpec(msgspec.Struct, frozen=True, kw_only=True):
     sliding_window: int | None = None  # rows; Gemma 2 applies it to every other layer
 
 
+class DecoderArithmetic(msgspec.Struct, frozen=True, kw_only=True):
+    """What the decoder's graph computes beyond its sizes, for an engine that reads the weights and no graph."""
+
+    epsilon: float  # of the norms that read the residual stream
+    post_epsilon: float | None = None  # of the norms at the end of a branch, where there are any (Gemma 2)
+    rope_base: float
+    attention_scale: float  # what scores are multiplied by
+    attention_cap: float | None = None  # soft cap of scores
+    logit_cap: float | None = None  # soft cap of logits
+    exact_gelu: bool = False  # by erf, else by tanh
+    windows: tuple[int | None, ...]  # by layer: how many rows attention reaches back; None: all
+
+
+class StoredTensor(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a tensor lies in a file of weights, row-major, little-endian."""
+
+    dtype: str  # "float32", "float16", "int8" or "int4" (two's complement, two to a byte, the first in the low half)
+    shape: tuple[int, ...]
+    offset: int  # bytes
+
+
+class StoredLinear(msgspec.Struct, frozen=True, kw_only=True):
+    """A linear layer's weight, and its scales where it is of integers."""
+
+    weight: StoredTensor  # [in, out]
+    scale: StoredTensor | None = None  # float16: [out], or [in / block, out]
+    block: int | None = None  # inputs per scale; None: all
+    input_scale: float | None = None  # of INT8 inputs, where those are rounded too (W8A8)
+
+
+class DecoderWeights(msgspec.Struct, frozen=True, kw_only=True):
+    """The decoder for an engine of our own: arithmetic, and the graph's own weights by name."""
+
+    file: str
+    arithmetic: DecoderArithmetic
+    linears: dict[str, StoredLinear]
+    norms: dict[str, StoredTensor]  # [hidden], the 1 added
+
+
 class EmbeddingSpec(msgspec.Struct, frozen=True, kw_only=True):
     """embeddings.bin: [rows, width], row-major, little-endian; a row is multiplied by `scale` when gathered."""
 
@@ -145,6 +184,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     tokens: TokenIds
     files: dict[str, FileSpec]  # relative POSIX path -> what it must be; the manifest itself is not listed
     made_by: Provenance
+    decoder_weights: DecoderWeights | None = None  # None: engines run the graph
     quality: Quality | None = None  # of a quantized bundle
 
 

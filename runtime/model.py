@@ -35,6 +35,7 @@ class LoadOptions:
     backend: str = "auto"  # "tensorrt", "cuda", "cpu"; auto: TensorRT where its engines are, else the CPU
     threads: int = 0  # of inference; 0: one per physical core
     spin: bool = False  # idle threads burn their core to wake up sooner
+    cpu_decoder: str = "auto"  # what decodes on the CPU: our own kernels where it has AVX-512 VNNI, else "onnxruntime"
     max_batch: int = 4  # prompts decoded together
     max_rows: int | None = None  # rows of a sequence, image, prompt and answer; None: the image's and 512 more
     drafts: bool = True  # guess tokens and verify several at once where that pays; answers are the same
@@ -77,7 +78,7 @@ class Model:
         self.bundle = bundle
         self.options = options or LoadOptions()
         manifest = bundle.manifest
-        backend = open_backend(bundle, self.options.backend, threads=self.options.threads, spin=self.options.spin)
+        backend = open_backend(bundle, self.options.backend, threads=self.options.threads, spin=self.options.spin, cpu_decoder=self.options.cpu_decoder)
         self.backend, self.backend_note, self.engine_version = backend.name, backend.note, backend.version
         self._device = backend.device
         table = manifest.embeddings

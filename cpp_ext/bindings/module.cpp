@@ -32,6 +32,7 @@ PYBIND11_MODULE(_native, module) {
     palijet::register_device(module);
     palijet::register_frame(module);
     palijet::register_engine(module);
+    palijet::register_cpu_engine(module);
     palijet::register_preprocessor(module);
     palijet::register_pipeline(module);
 }

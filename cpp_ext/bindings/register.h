@@ -7,6 +7,7 @@ namespace palijet {
 
 void register_device(pybind11::module_& module);
 void register_frame(pybind11::module_& module);
+void register_cpu_engine(pybind11::module_& module);
 void register_engine(pybind11::module_& module);
 void register_preprocessor(pybind11::module_& module);
 void register_pipeline(pybind11::module_& module);

@@ -1,0 +1,589 @@
+// Products of rows and weights by AVX-512 VNNI. This file alone is compiled for it; see cpu_kernels_portable.cpp for who may call.
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "matmul_avx512.h"
+
+// What follows is written for weights that stream from memory once. They lie [in, out] as the graph has them; a tile of
+// columns of a few rows is unpacked into a panel that stays in the cache, and every row is multiplied by it there:
+//
+//   VPDPBUSD adds, to each of 16 sums, four products of an unsigned and a signed byte. So a panel interleaves four rows of
+//   weights, made unsigned by adding 128 or 8, and the same four values of an input row are broadcast against it; what the
+//   addition adds up to, 128 or 8 times the sum of the inputs, is what a sum starts from, negated.
+//
+// Interleaving leaves the columns of a tile in another order, which is undone once per tile when all rows are through.
+// A row's result is the same, bit for bit, however many rows it is computed with: sums grow in the order of the inputs.
+
+namespace palijet::avx512 {
+
+namespace {
+
+constexpr int64_t kLanes = 16;
+constexpr int64_t kVectors = 4;                     // of sums per row and half tile
+constexpr int64_t kHalf = kLanes * kVectors;        // columns that one micro-kernel computes
+constexpr int64_t kFewRows = 16;                    // up to which the weights' way from memory is what takes the time
+constexpr int64_t kManyRowsDepth = 512;             // inputs of a panel
+constexpr int64_t kManyRowsStripe = 512;            // columns whose sums are kept at a time
+constexpr int64_t kFewRowsDepth = 32;
+constexpr int64_t kFewRowsSums = 1 << 14;           // sums that are kept at a time
+constexpr float kHalfExponent = 0x1p+112f;          // between the exponents' biases of FP16 and FP32
+
+// Sums must stay in registers, so loops over them are written out for the compiler: `each` calls with 0, 1, ... as
+// constants.
+
+#define PALIJET_INLINE __attribute__((always_inline))
+
+template <int... kIndex, class Call>
+PALIJET_INLINE inline void each(std::integer_sequence<int, kIndex...>, Call call) {
+    (call(std::integral_constant<int, kIndex>()), ...);
+}
+
+template <int kCount, class Call>
+PALIJET_INLINE inline void each(Call call) {
+    each(std::make_integer_sequence<int, kCount>(), call);
+}
+
+// The first `count` of 16 lanes.
+inline __mmask16 lanes(int64_t count) {
+    return static_cast<__mmask16>((1u << std::clamp<int64_t>(count, 0, kLanes)) - 1);
+}
+
+// 4 x 4 lanes of 128 bits: lane l of vector j becomes lane j of vector l.
+PALIJET_INLINE inline void transpose_lanes(__m512i (&v)[4]) {
+    const __m512i a = _mm512_shuffle_i32x4(v[0], v[1], 0x44), b = _mm512_shuffle_i32x4(v[0], v[1], 0xee);
+    const __m512i c = _mm512_shuffle_i32x4(v[2], v[3], 0x44), d = _mm512_shuffle_i32x4(v[2], v[3], 0xee);
+    v[0] = _mm512_shuffle_i32x4(a, c, 0x88);
+    v[1] = _mm512_shuffle_i32x4(a, c, 0xdd);
+    v[2] = _mm512_shuffle_i32x4(b, d, 0x88);
+    v[3] = _mm512_shuffle_i32x4(b, d, 0xdd);
+}
+
+// The same columns of the panel after this one, whose turn comes when the stripe is through: far enough ahead for memory,
+// near enough for the second cache. An address behind the weights is no harm. (Always inlined: GCC
+// drops calls of functions that do nothing but this.)
+PALIJET_INLINE inline void fetch(const uint8_t* weights) { _mm_prefetch(reinterpret_cast<const char*>(weights), _MM_HINT_T1); }
+
+// Where interleaved weights go: into a panel, ...
+struct PanelSink {
+    uint8_t* panel;  // [halves][depth / 4][4][64]
+    int64_t depth;
+
+    template <int kHalfTile>
+    PALIJET_INLINE void take(int64_t k, __m512i w0, __m512i w1, __m512i w2, __m512i w3) {
+        uint8_t* to = panel + kHalfTile * depth * 64 + k * 64;
+        _mm512_store_si512(to, w0);
+        _mm512_store_si512(to + 64, w1);
+        _mm512_store_si512(to + 128, w2);
+        _mm512_store_si512(to + 192, w3);
+    }
+};
+
+// ... or, where there is one row only, straight into its products.
+template <int kHalves>
+struct DotSink {
+    const int8_t* a;
+    __m512i sums[kHalves][kVectors];
+
+    template <int kHalfTile>
+    PALIJET_INLINE void take(int64_t k, __m512i w0, __m512i w1, __m512i w2, __m512i w3) {
+        int32_t four;
+        std::memcpy(&four, a + k, 4);
+        const __m512i input = _mm512_set1_epi32(four);
+        sums[kHalfTile][0] = _mm512_dpbusd_epi32(sums[kHalfTile][0], w0, input);
+        sums[kHalfTile][1] = _mm512_dpbusd_epi32(sums[kHalfTile][1], w1, input);
+        sums[kHalfTile][2] = _mm512_dpbusd_epi32(sums[kHalfTile][2], w2, input);
+        sums[kHalfTile][3] = _mm512_dpbusd_epi32(sums[kHalfTile][3], w3, input);
+    }
+};
+
+// Four rows of 64 bytes -> four vectors, each of 16 columns with their four bytes together.
+template <int kHalfTile, class Sink>
+PALIJET_INLINE inline void interleave(const __m512i (&r)[4], int64_t k, Sink& sink) {
+    const __m512i low01 = _mm512_unpacklo_epi8(r[0], r[1]), high01 = _mm512_unpackhi_epi8(r[0], r[1]);
+    const __m512i low23 = _mm512_unpacklo_epi8(r[2], r[3]), high23 = _mm512_unpackhi_epi8(r[2], r[3]);
+    sink.template take<kHalfTile>(k, _mm512_unpacklo_epi16(low01, low23), _mm512_unpackhi_epi16(low01, low23),
+                                  _mm512_unpacklo_epi16(high01, high23), _mm512_unpackhi_epi16(high01, high23));
+}
+
+// Reads 64 bytes of a row of weights: zeros where the row ends sooner, or where there is no such row.
+class RowReader {
+  public:
+    RowReader(int64_t first, int64_t depth, int64_t rows, int64_t bytes_left)
+        : is_whole_(bytes_left >= 64 && first + depth <= rows),
+          rows_left_(rows - first),
+          mask_(bytes_left >= 64 ? ~__mmask64{0} : (__mmask64{1} << bytes_left) - 1) {}
+
+    PALIJET_INLINE __m512i read(const uint8_t* row, int64_t k) const {
+        if (is_whole_) return _mm512_loadu_si512(row);
+        return _mm512_maskz_loadu_epi8(k < rows_left_ ? mask_ : __mmask64{0}, row);
+    }
+
+  private:
+    bool is_whole_;
+    int64_t rows_left_;
+    __mmask64 mask_;
+};
+
+// Formats: what a tile is and how a panel is made of it.
+
+struct Int8Format {
+    static constexpr int64_t kHalves = 1;
+    static constexpr int32_t kOffset = 128;
+    static constexpr bool kIsInteger = true;
+
+    // Rows [first, first + depth) of a tile.
+    template <class Sink>
+    PALIJET_INLINE static void unpack(const LinearWeights& w, int64_t first, int64_t depth, int64_t column,
+                                      Sink& sink) {
+        const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x80));
+        const RowReader rows(first, depth, w.in, w.out - column);
+        const auto* row = static_cast<const uint8_t*>(w.data) + first * w.out + column;
+        const int64_t ahead = depth * w.out;
+        for (int64_t k = 0; k < depth; k += 4) {
+            __m512i r[4];
+            each<4>([&](auto i) PALIJET_INLINE {
+                fetch(row + ahead);
+                r[i] = _mm512_xor_si512(rows.read(row, k + i), flip);
+                row += w.out;
+            });
+            interleave<0>(r, k, sink);
+        }
+    }
+    // The scales of a tile for a block of inputs, in the order of the sums: [1][4] vectors.
+    PALIJET_INLINE static void scales(const LinearWeights& w, int64_t block, int64_t column, __m512 (&out)[4]) {
+        const uint16_t* scale = w.scale + block * w.out + column;
+        const int64_t left = w.out - column;
+        __m512i v[4];
+        each<4>([&](auto j) PALIJET_INLINE {
+            fetch(reinterpret_cast<const uint8_t*>(scale + w.out + j * kLanes));
+            const __m256i halves = left >= kHalf ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(scale) + j)
+                                                 : _mm256_maskz_loadu_epi16(lanes(left - j * kLanes), scale + j * kLanes);
+            v[j] = _mm512_castps_si512(_mm512_cvtph_ps(halves));
+        });
+        transpose_lanes(v);
+        each<4>([&](auto j) PALIJET_INLINE { out[j] = _mm512_castsi512_ps(v[j]); });
+    }
+    // Sums of one row of a tile in the order of its columns.
+    static void in_order(__m512 sums[4]) {
+        __m512i v[4];
+        for (int64_t j = 0; j < 4; ++j) v[j] = _mm512_castps_si512(sums[j]);
+        transpose_lanes(v);
+        for (int64_t j = 0; j < 4; ++j) sums[j] = _mm512_castsi512_ps(v[j]);
+    }
+};
+
+struct Int4Format {
+    static constexpr int64_t kHalves = 2;  // the even columns, the odd columns
+    static constexpr int32_t kOffset = 8;
+    static constexpr bool kIsInteger = true;
+
+    template <class Sink>
+    PALIJET_INLINE static void unpack(const LinearWeights& w, int64_t first, int64_t depth, int64_t column,
+                                      Sink& sink) {
+        const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x88)), low = _mm512_set1_epi8(0x0f);
+        const int64_t row_bytes = w.out / 2, ahead = depth * row_bytes;
+        const RowReader rows(first, depth, w.in, (w.out - column) / 2);
+        const auto* row = static_cast<const uint8_t*>(w.data) + first * row_bytes + column / 2;
+        for (int64_t k = 0; k < depth; k += 4) {
+            __m512i even_rows[4], odd_rows[4];
+            each<4>([&](auto i) PALIJET_INLINE {
+                fetch(row + ahead);
+                const __m512i pairs = _mm512_xor_si512(rows.read(row, k + i), flip);
+                even_rows[i] = _mm512_and_si512(pairs, low);
+                odd_rows[i] = _mm512_and_si512(_mm512_srli_epi16(pairs, 4), low);
+                row += row_bytes;
+            });
+            interleave<0>(even_rows, k, sink);
+            interleave<1>(odd_rows, k, sink);
+        }
+    }
+    // [2][4] vectors. Scales are positive FP16: shifted into place, they lack only 2^112, which the inputs' scales carry.
+    PALIJET_INLINE static void scales(const LinearWeights& w, int64_t block, int64_t column, __m512 (&out)[8]) {
+        const uint16_t* scale = w.scale + block * w.out + column;
+        const int64_t left = (w.out - column) / 2;
+        __m512i v[4];
+        each<4>([&](auto j) PALIJET_INLINE {
+            fetch(reinterpret_cast<const uint8_t*>(scale + w.out + j * 2 * kLanes));
+            v[j] = left >= kHalf ? _mm512_loadu_si512(scale + j * 2 * kLanes)
+                                 : _mm512_maskz_loadu_epi32(lanes(left - j * kLanes), scale + j * 2 * kLanes);
+        });
+        transpose_lanes(v);
+        const __m512i magnitude = _mm512_set1_epi32(0x7fff << 13);
+        const __m512 bias = _mm512_set1_ps(kHalfExponent);
+        each<4>([&](auto j) PALIJET_INLINE {
+            const __m512i even = _mm512_and_si512(_mm512_slli_epi32(v[j], 13), magnitude);
+            const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(v[j], 3), magnitude);
+            out[j] = _mm512_mul_ps(_mm512_castsi512_ps(even), bias);
+            out[4 + j] = _mm512_mul_ps(_mm512_castsi512_ps(odd), bias);
+        });
+    }
+    static void in_order(__m512 sums[8]) {
+        __m512i even[4], odd[4];
+        for (int64_t j = 0; j < 4; ++j) {
+            even[j] = _mm512_castps_si512(sums[j]);
+            odd[j] = _mm512_castps_si512(sums[4 + j]);
+        }
+        transpose_lanes(even);
+        transpose_lanes(odd);
+        const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+        const __m512i second = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+        for (int64_t j = 0; j < 4; ++j) {
+            sums[2 * j] = _mm512_castsi512_ps(_mm512_permutex2var_epi32(even[j], first, odd[j]));
+            sums[2 * j + 1] = _mm512_castsi512_ps(_mm512_permutex2var_epi32(even[j], second, odd[j]));
+        }
+    }
+};
+
+template <bool kIsHalf>
+struct FloatFormat {
+    static constexpr int64_t kHalves = 1;
+    static constexpr bool kIsInteger = false;
+
+    // Rows of a tile into [depth][64] floats.
+    static void unpack(const LinearWeights& w, int64_t first, int64_t depth, int64_t column, PanelSink& sink) {
+        auto* to = reinterpret_cast<float*>(sink.panel);
+        constexpr int64_t kBytes = kIsHalf ? 2 : 4;
+        const auto* row = static_cast<const uint8_t*>(w.data) + (first * w.out + column) * kBytes;
+        const int64_t ahead = depth * w.out * kBytes;
+        for (int64_t k = 0; k < depth; ++k, row += w.out * kBytes, to += kHalf) {
+            for (int64_t line = 0; line < kHalf * kBytes; line += 64) {
+                fetch(row + ahead + line);
+            }
+            for (int64_t j = 0; j < kVectors; ++j) {
+                const __mmask16 mask = lanes(w.out - column - j * kLanes);
+                const uint8_t* from = row + j * kLanes * kBytes;
+                const __m512 v = kIsHalf ? _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, from))
+                                         : _mm512_maskz_loadu_ps(mask, from);
+                _mm512_store_ps(to + j * kLanes, v);
+            }
+        }
+    }
+    static void in_order(__m512*) {}
+};
+
+// Micro-kernels: kRows rows times half a tile.
+
+template <int kRows>
+PALIJET_INLINE inline void dot(const uint8_t* panel, int64_t depth, const int8_t* a, int64_t stride,
+                               __m512i (&sums)[kRows][kVectors]) {
+    for (int64_t k = 0; k < depth; k += 4, panel += 256) {
+        const __m512i w0 = _mm512_load_si512(panel), w1 = _mm512_load_si512(panel + 64);
+        const __m512i w2 = _mm512_load_si512(panel + 128), w3 = _mm512_load_si512(panel + 192);
+        each<kRows>([&](auto r) PALIJET_INLINE {
+            int32_t four;
+            std::memcpy(&four, a + r * stride + k, 4);
+            const __m512i input = _mm512_set1_epi32(four);
+            sums[r][0] = _mm512_dpbusd_epi32(sums[r][0], w0, input);
+            sums[r][1] = _mm512_dpbusd_epi32(sums[r][1], w1, input);
+            sums[r][2] = _mm512_dpbusd_epi32(sums[r][2], w2, input);
+            sums[r][3] = _mm512_dpbusd_epi32(sums[r][3], w3, input);
+        });
+    }
+}
+
+// The panel's part of W8A8: integers to the end. sums: [rows, tile] int32, `sums_stride` apart.
+template <int kRows>
+void add_integers(const uint8_t* panel, int64_t depth, const LinearInput& input, int64_t row, int64_t first,
+                  int32_t offset, float* sums, int64_t sums_stride, bool is_first) {
+    __m512i total[kRows][kVectors];
+    const int64_t segments = (input.stride + input.segment - 1) / input.segment;
+    const int64_t from = first / input.segment, to = (first + depth + input.segment - 1) / input.segment;
+    each<kRows>([&](auto r) PALIJET_INLINE {
+        int32_t start = 0;
+        // A panel may be a part of a segment; its first part takes the whole segment's correction.
+        if (first % input.segment == 0) {
+            for (int64_t s = from; s < to; ++s) start -= offset * input.sums[(row + r) * segments + s];
+        }
+        each<kVectors>([&](auto j) PALIJET_INLINE {
+            const __m512i before =
+                is_first ? _mm512_setzero_si512() : _mm512_loadu_si512(sums + r * sums_stride + j * kLanes);
+            total[r][j] = _mm512_add_epi32(before, _mm512_set1_epi32(start));
+        });
+    });
+    dot<kRows>(panel, depth, input.integers + row * input.stride + first, input.stride, total);
+    each<kRows>([&](auto r) PALIJET_INLINE {
+        each<kVectors>([&](auto j) PALIJET_INLINE {
+            _mm512_storeu_si512(sums + r * sums_stride + j * kLanes, total[r][j]);
+        });
+    });
+}
+
+// Of weights in blocks: each block's integers are scaled and added up as floats. scales: [blocks][4] vectors,
+// `scales_stride` apart.
+template <int kRows>
+void add_blocks(const uint8_t* panel, int64_t depth, const LinearInput& input, int64_t row, int64_t first,
+                int32_t offset, const __m512* scales, int64_t scales_stride, float* sums, int64_t sums_stride,
+                bool is_first) {
+    const int64_t blocks = input.stride / input.segment, first_block = first / input.segment;
+    const int8_t* a = input.integers + row * input.stride + first;
+    const int32_t* input_sums = input.sums + row * blocks + first_block;
+    const float* input_scales = input.scales + row * blocks + first_block;
+    __m512 total[kRows][kVectors];
+    each<kRows>([&](auto r) PALIJET_INLINE {
+        each<kVectors>([&](auto j) PALIJET_INLINE {
+            total[r][j] = is_first ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + r * sums_stride + j * kLanes);
+        });
+    });
+    for (int64_t block = 0; block < depth / input.segment; ++block) {
+        __m512i integers[kRows][kVectors];
+        each<kRows>([&](auto r) PALIJET_INLINE {
+            const __m512i start = _mm512_set1_epi32(-offset * input_sums[r * blocks + block]);
+            each<kVectors>([&](auto j) PALIJET_INLINE { integers[r][j] = start; });
+        });
+        dot<kRows>(panel, input.segment, a, input.stride, integers);
+        each<kRows>([&](auto r) PALIJET_INLINE {
+            const __m512 input_scale = _mm512_set1_ps(input_scales[r * blocks + block]);
+            each<kVectors>([&](auto j) PALIJET_INLINE {
+                const __m512 scale = _mm512_mul_ps(scales[j], input_scale);
+                total[r][j] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers[r][j]), scale, total[r][j]);
+            });
+        });
+        panel += input.segment * 64;
+        a += input.segment;
+        scales += scales_stride;
+    }
+    each<kRows>([&](auto r) PALIJET_INLINE {
+        each<kVectors>([&](auto j) PALIJET_INLINE {
+            _mm512_storeu_ps(sums + r * sums_stride + j * kLanes, total[r][j]);
+        });
+    });
+}
+
+template <int kRows>
+void add_floats(const float* panel, int64_t panel_stride, int64_t depth, const float* a, int64_t a_stride, float* sums,
+                int64_t sums_stride, bool is_first) {
+    __m512 total[kRows][kVectors];
+    each<kRows>([&](auto r) PALIJET_INLINE {
+        each<kVectors>([&](auto j) PALIJET_INLINE {
+            total[r][j] = is_first ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + r * sums_stride + j * kLanes);
+        });
+    });
+    for (int64_t k = 0; k < depth; ++k, panel += panel_stride) {
+        const __m512 w0 = _mm512_loadu_ps(panel), w1 = _mm512_loadu_ps(panel + 16);
+        const __m512 w2 = _mm512_loadu_ps(panel + 32), w3 = _mm512_loadu_ps(panel + 48);
+        each<kRows>([&](auto r) PALIJET_INLINE {
+            const __m512 input = _mm512_set1_ps(a[r * a_stride + k]);
+            total[r][0] = _mm512_fmadd_ps(input, w0, total[r][0]);
+            total[r][1] = _mm512_fmadd_ps(input, w1, total[r][1]);
+            total[r][2] = _mm512_fmadd_ps(input, w2, total[r][2]);
+            total[r][3] = _mm512_fmadd_ps(input, w3, total[r][3]);
+        });
+    }
+    each<kRows>([&](auto r) PALIJET_INLINE {
+        each<kVectors>([&](auto j) PALIJET_INLINE {
+            _mm512_storeu_ps(sums + r * sums_stride + j * kLanes, total[r][j]);
+        });
+    });
+}
+
+// Calls `micro` with the number of rows as a constant, up to kMost, for all rows.
+template <int kMost, class Micro>
+void by_rows(int64_t rows, Micro micro) {
+    int64_t row = 0;
+    for (; row + kMost <= rows; row += kMost) micro(std::integral_constant<int, kMost>(), row);
+    switch (rows - row) {
+        case 1:
+            return micro(std::integral_constant<int, 1>(), row);
+        case 2:
+            return micro(std::integral_constant<int, 2>(), row);
+        case 3:
+            return micro(std::integral_constant<int, 3>(), row);
+        case 4:
+            return micro(std::integral_constant<int, 4>(), row);
+        case 5:
+            return micro(std::integral_constant<int, 5>(), row);
+        default:
+            return;
+    }
+}
+
+// A tile of one row, whose weights go from memory to the product without a panel.
+template <class Format>
+void add_one_row(const LinearWeights& w, const LinearInput& input, int64_t first, int64_t depth, int64_t column,
+                 float* sums) {
+    const int64_t segment = input.segment;
+    const bool is_blockwise = w.block > 0, is_first = first == 0;
+    DotSink<Format::kHalves> sink;
+    sink.a = input.integers + first;
+    // Integers are corrected once per segment, of which a call is a part or the whole.
+    const int32_t start = first % segment ? 0 : -Format::kOffset * input.sums[first / segment];
+    each<Format::kHalves>([&](auto half) PALIJET_INLINE {
+        each<kVectors>([&](auto j) PALIJET_INLINE {
+            const bool goes_on = !is_blockwise && !is_first;
+            const __m512i before = goes_on ? _mm512_loadu_si512(sums + half * kHalf + j * kLanes) : _mm512_setzero_si512();
+            sink.sums[half][j] = _mm512_add_epi32(before, _mm512_set1_epi32(start));
+        });
+    });
+    Format::unpack(w, first, depth, column, sink);
+    if (!is_blockwise) {
+        each<Format::kHalves>([&](auto half) PALIJET_INLINE {
+            each<kVectors>([&](auto j) PALIJET_INLINE {
+                _mm512_storeu_si512(sums + half * kHalf + j * kLanes, sink.sums[half][j]);
+            });
+        });
+        return;
+    }
+    __m512 scales[Format::kHalves * kVectors];
+    Format::scales(w, first / segment, column, scales);
+    const __m512 input_scale = _mm512_set1_ps(input.scales[first / segment]);
+    each<Format::kHalves>([&](auto half) PALIJET_INLINE {
+        each<kVectors>([&](auto j) PALIJET_INLINE {
+            float* sum = sums + half * kHalf + j * kLanes;
+            const __m512 before = is_first ? _mm512_setzero_ps() : _mm512_loadu_ps(sum);
+            const __m512 scale = _mm512_mul_ps(scales[half * kVectors + j], input_scale);
+            _mm512_storeu_ps(sum, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sink.sums[half][j]), scale, before));
+        });
+    });
+}
+
+template <class Format>
+void multiply(const LinearWeights& w, const LinearInput& input, int64_t first_column, int64_t columns, float* out,
+              int64_t out_stride, MatMulScratch& scratch) {
+    constexpr int64_t kTile = kHalf * Format::kHalves;
+    const bool few = input.count <= kFewRows;
+    const int64_t inputs = Format::kIsInteger ? input.stride : w.in;
+    const bool is_blockwise = w.block > 0;
+    const int64_t depth = std::max(few ? kFewRowsDepth : kManyRowsDepth, is_blockwise ? w.block : 1);
+    const int64_t stripe =
+        few ? std::max(kTile, kFewRowsSums / input.count / kTile * kTile) : std::max(kTile, kManyRowsStripe);
+    const int64_t end = first_column + columns;
+    float* sums = scratch.sums.reserve(input.count * stripe);
+    uint8_t* panel = scratch.panel.reserve(depth * kTile * (Format::kIsInteger ? 1 : 4));
+    __m512 scales[kManyRowsDepth / 32][kVectors * (Format::kIsInteger ? Format::kHalves : 1)];  // by block of a panel
+
+    for (int64_t start = first_column; start < end; start += stripe) {
+        const int64_t width = std::min(stripe, end - start);
+        for (int64_t k = 0; k < inputs; k += depth) {
+            const int64_t here = std::min(depth, inputs - k);
+            for (int64_t tile = 0; tile < width; tile += kTile) {
+                if constexpr (Format::kIsInteger) {
+                    if (input.count == 1) {
+                        add_one_row<Format>(w, input, k, here, start + tile, sums + tile);
+                        continue;
+                    }
+                }
+                PanelSink sink{panel, here};
+                Format::unpack(w, k, here, start + tile, sink);
+                if constexpr (Format::kIsInteger) {
+                    if (is_blockwise) {
+                        for (int64_t b = 0; b < here / w.block; ++b) {
+                            Format::scales(w, k / w.block + b, start + tile, scales[b]);
+                        }
+                    }
+                }
+                for (int64_t half = 0; half < Format::kHalves; ++half) {
+                    float* to = sums + tile + half * kHalf;
+                    if constexpr (!Format::kIsInteger) {
+                        by_rows<6>(input.count, [&](auto rows, int64_t row) {
+                            add_floats<rows>(reinterpret_cast<const float*>(panel), kHalf, here,
+                                             input.rows + row * input.rows_stride + k, input.rows_stride, to + row * stripe, stripe, k == 0);
+                        });
+                    } else if (const uint8_t* half_panel = panel + half * here * 64; is_blockwise) {
+                        by_rows<3>(input.count, [&](auto rows, int64_t row) {
+                            add_blocks<rows>(half_panel, here, input, row, k, Format::kOffset, scales[0] + half * kVectors,
+                                             kVectors * Format::kHalves, to + row * stripe, stripe, k == 0);
+                        });
+                    } else {
+                        by_rows<6>(input.count, [&](auto rows, int64_t row) {
+                            add_integers<rows>(half_panel, here, input, row, k, Format::kOffset, to + row * stripe,
+                                               stripe, k == 0);
+                        });
+                    }
+                }
+            }
+        }
+        for (int64_t row = 0; row < input.count; ++row) {
+            for (int64_t tile = 0; tile < width; tile += kTile) {
+                __m512 v[kVectors * Format::kHalves];
+                const float* from = sums + row * stripe + tile;
+                for (int64_t j = 0; j < kVectors * Format::kHalves; ++j) v[j] = _mm512_loadu_ps(from + j * kLanes);
+                Format::in_order(v);
+                const int64_t column = start + tile;
+                float* to = out + row * out_stride + (column - first_column);
+                for (int64_t j = 0; j < kVectors * Format::kHalves; ++j) {
+                    const __mmask16 mask = lanes(end - column - j * kLanes);
+                    __m512 value = v[j];
+                    if (Format::kIsInteger && !is_blockwise) {
+                        const __m512 scale = _mm512_mul_ps(
+                            _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, w.scale + column + j * kLanes)),
+                            _mm512_set1_ps(w.input_scale));
+                        value = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_castps_si512(value)), scale);
+                    }
+                    _mm512_mask_storeu_ps(to + j * kLanes, mask, value);
+                }
+            }
+        }
+    }
+}
+
+}  // namespace
+
+void multiply(const LinearWeights& w, const LinearInput& input, int64_t first_column, int64_t columns, float* out,
+              int64_t out_stride, MatMulScratch& scratch) {
+    const auto by = [&](auto format) {
+        multiply<decltype(format)>(w, input, first_column, columns, out, out_stride, scratch);
+    };
+    switch (w.format) {
+        case WeightFormat::kFloat32:
+            return by(FloatFormat<false>());
+        case WeightFormat::kFloat16:
+            return by(FloatFormat<true>());
+        case WeightFormat::kInt8:
+        case WeightFormat::kInt8Block:
+            return by(Int8Format());
+        case WeightFormat::kInt4Block:
+            return by(Int4Format());
+    }
+}
+
+// sums[r, c] += a[r, :] . panel[:, c] for 64 columns c; see cpu_kernels.h.
+void multiply_panel(const float* a, int64_t a_stride, int64_t rows, const float* panel, int64_t panel_stride,
+                    int64_t depth, float* sums, int64_t sums_stride, bool is_first) {
+    by_rows<6>(rows, [&](auto count, int64_t row) {
+        add_floats<count>(panel, panel_stride, depth, a + row * a_stride, a_stride,
+                                           sums + row * sums_stride, sums_stride, is_first);
+    });
+}
+
+// Squares of 16 x 16; see cpu_kernels.h.
+void transpose(const void* from, bool is_half, int64_t stride, int64_t rows, int64_t width, float* to) {
+    for (int64_t first = 0; first < width; first += kLanes) {
+        const __mmask16 mask = lanes(width - first);
+        const int64_t depth = std::min(kLanes, width - first);
+        for (int64_t row = 0; row < kHalf; row += kLanes) {
+            __m512i v[4][4];
+            each<4>([&](auto group) PALIJET_INLINE {
+                each<4>([&](auto r) PALIJET_INLINE {
+                    const int64_t at = row + 4 * group + r;
+                    const __mmask16 here = at < rows ? mask : __mmask16{0};
+                    const auto* half = static_cast<const uint16_t*>(from) + at * stride + first;
+                    const auto* whole = static_cast<const float*>(from) + at * stride + first;
+                    v[group][r] = is_half ? _mm512_castps_si512(_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(here, half)))
+                                          : _mm512_maskz_loadu_epi32(here, whole);
+                });
+                // Within each 128-bit lane: 4 rows x 4 columns become 4 columns x 4 rows.
+                const __m512i a = _mm512_unpacklo_epi32(v[group][0], v[group][1]);
+                const __m512i b = _mm512_unpackhi_epi32(v[group][0], v[group][1]);
+                const __m512i c = _mm512_unpacklo_epi32(v[group][2], v[group][3]);
+                const __m512i d = _mm512_unpackhi_epi32(v[group][2], v[group][3]);
+                v[group][0] = _mm512_unpacklo_epi64(a, c);
+                v[group][1] = _mm512_unpackhi_epi64(a, c);
+                v[group][2] = _mm512_unpacklo_epi64(b, d);
+                v[group][3] = _mm512_unpackhi_epi64(b, d);
+            });
+            each<4>([&](auto column) PALIJET_INLINE {
+                __m512i square[4] = {v[0][column], v[1][column], v[2][column], v[3][column]};
+                transpose_lanes(square);  // vector l: column 4 l + `column` of 16 rows
+                each<4>([&](auto l) PALIJET_INLINE {
+                    const int64_t at = 4 * l + column;
+                    if (at < depth) _mm512_storeu_si512(to + (first + at) * kHalf + row, square[l]);
+                });
+            });
+        }
+    }
+}
+
+}  // namespace palijet::avx512
