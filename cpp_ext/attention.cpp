@@ -33,13 +33,13 @@ void attend(const CpuKernels& kernels, const AttentionShape& shape, const KeyVal
             AttentionScratch& scratch) {
     const int64_t dim = shape.head_dim, width = whole_panels(dim);
     const bool is_half = rows.type == ElementType::kFloat16;
-    float* query = scratch.queries.reserve(kQueryBlock * dim);           // [count, dim]
-    float* keys = scratch.keys.reserve(2 * dim * kKeyBlock);             // [dim, 64], and room to join two pieces
-    float* values = scratch.values.reserve(kKeyBlock * width);           // [64, width]
-    float* scores = scratch.scores.reserve(kQueryBlock * kKeyBlock);     // [count, 64]
-    float* sums = scratch.sums.reserve(kQueryBlock * width);             // [count, width]
-    float* highest = scratch.state.reserve(2 * kQueryBlock);             // [count]
-    float* total = highest + kQueryBlock;                                // [count]
+    float* query = scratch.queries.reserve(kQueryBlock * dim);        // [count, dim]
+    float* keys = scratch.keys.reserve(2 * dim * kKeyBlock);          // [dim, 64], and room to join two pieces
+    float* values = scratch.values.reserve(kKeyBlock * width);        // [64, width]
+    float* scores = scratch.scores.reserve(kQueryBlock * kKeyBlock);  // [count, 64]
+    float* sums = scratch.sums.reserve(kQueryBlock * width);          // [count, width]
+    float* highest = scratch.state.reserve(2 * kQueryBlock);          // [count]
+    float* total = highest + kQueryBlock;                             // [count]
 
     int64_t begin = std::numeric_limits<int64_t>::max(), end = 0;
     for (int64_t i = 0; i < count; ++i) {

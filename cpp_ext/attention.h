@@ -38,9 +38,9 @@ struct AttentionScratch {
 constexpr int64_t kQueryBlock = 128;  // queries that are computed together, at most
 constexpr int64_t kKeyBlock = 64;
 
-// out[i] = softmax(query[i] . keys) . values, for `count` <= kQueryBlock queries of [head_dim] each; flash attention's way
-// (Dao et al. 2022, arXiv:2205.14135, algorithm 1). Blocks of keys begin at multiples of kKeyBlock, so a query's result
-// is the same bit for bit whichever of its keys are cached already and whatever else is asked along.
+// out[i] = softmax(query[i] . keys) . values, for `count` <= kQueryBlock queries of [head_dim] each; flash attention's
+// way (Dao et al. 2022, arXiv:2205.14135, algorithm 1). Blocks of keys begin at multiples of kKeyBlock, so a query's
+// result is the same bit for bit whichever of its keys are cached already and whatever else is asked along.
 void attend(const CpuKernels& kernels, const AttentionShape& shape, const KeyValueRows& rows,
             const float* const* queries, const Visible* visible, int64_t count, float* const* out,
             AttentionScratch& scratch);

@@ -15,9 +15,10 @@ namespace {
 enum Input : size_t { kEmbeds, kPastLength, kPrefixLength, kLogitsIndex, kTarget, kPast };
 enum Output : size_t { kToken, kLogprob, kTargetLogprob, kNew };
 
-constexpr int64_t kPieceRows = 512;     // that go through an MLP together: its inner rows are the widest
-constexpr int64_t kLeastPiece = 1024;   // columns of a piece of work
-constexpr int64_t kSharedRows = 8;      // from which on row by row work is worth sharing
+constexpr int64_t kPieceRows = 512;       // that go through an MLP together: its inner rows are the widest
+constexpr int64_t kLeastPiece = 1024;     // columns of a piece of work
+constexpr int64_t kSharedRows = 8;        // from which on row by row work is worth sharing
+constexpr int64_t kSeen = 1024;           // logits added up together, whatever the stripe
 constexpr int64_t kHeadStripe = 1 << 15;  // logits that a thread keeps at a time, over all rows
 
 }  // namespace
@@ -60,7 +61,8 @@ template <class Work>
 void CpuEngine::by_columns(int64_t columns, Work work) {
     constexpr int64_t kPieces = 1;  // of a thread, where there are columns enough
     const int64_t step = CpuKernels::kColumnStep, steps = (columns + step - 1) / step;
-    const int64_t pieces = std::min(steps, std::max<int64_t>(pool_.size(), std::min(kPieces * pool_.size(), columns / kLeastPiece)));
+    const int64_t pieces =
+        std::min(steps, std::max<int64_t>(pool_.size(), std::min(kPieces * pool_.size(), columns / kLeastPiece)));
     std::atomic<int64_t> next{0};
     pool_.run([&](int thread) {
         for (int64_t piece = next++; piece < pieces; piece = next++) {
@@ -105,12 +107,13 @@ CpuEngine::Call CpuEngine::read_call() const {
         if (!out_[i].data) throw EngineError("the decoder: " + outputs_[i].name + " was not given");
     }
     const auto integers = [&](size_t i) { return static_cast<const int32_t*>(in_[i].data); };
-    Call call{in_[kEmbeds].shape[0],   in_[kEmbeds].shape[1],   in_[kPast].shape[1],    in_[kLogitsIndex].shape[0],
-              integers(kPastLength),   integers(kPrefixLength), integers(kLogitsIndex), integers(kTarget)};
+    Call call{in_[kEmbeds].shape[0], in_[kEmbeds].shape[1],   in_[kPast].shape[1],    in_[kLogitsIndex].shape[0],
+              integers(kPastLength), integers(kPrefixLength), integers(kLogitsIndex), integers(kTarget)};
     require(call.batch > 0 && call.rows > 0, "inputs_embeds");
     for (const size_t i : {kPastLength, kPrefixLength}) require(in_[i].shape[0] == call.batch, inputs_[i].name);
     require(in_[kTarget].shape[0] == call.wanted, "target");
-    for (const size_t i : {kToken, kLogprob, kTargetLogprob}) require(out_[i].shape[0] == call.wanted, outputs_[i].name);
+    for (const size_t i : {kToken, kLogprob, kTargetLogprob})
+        require(out_[i].shape[0] == call.wanted, outputs_[i].name);
     for (size_t i = kPast; i < in_.size(); ++i) {
         require(in_[i].shape[0] == call.batch && in_[i].shape[1] == call.past_rows, inputs_[i].name);
     }
@@ -221,7 +224,8 @@ void CpuEngine::layer(const Call& call, size_t index, bool is_last) {
     }
 }
 
-// Pieces of work are some queries of one sequence and one head of the keys; the queries of a group of heads share those.
+// Pieces of work are some queries of one sequence and one head of the keys; the queries of a group of heads share
+// those.
 void CpuEngine::attend_all(const Call& call, size_t index) {
     const DecoderArithmetic& a = arithmetic_;
     const int64_t group = a.heads / a.kv_heads, key_width = a.kv_heads * a.head_dim;
@@ -281,7 +285,8 @@ void CpuEngine::attend_all(const Call& call, size_t index) {
 void CpuEngine::rows_behind_attention(const DecoderWeights::Layer& layer, float* x, const float* attended,
                                       int64_t count) {
     float* branch = branch_.reserve(std::max<int64_t>(count, 1) * arithmetic_.hidden);
-    multiply(layer.out, prepare(layer.out, attended, arithmetic_.heads * arithmetic_.head_dim, count, integers_), branch);
+    multiply(layer.out, prepare(layer.out, attended, arithmetic_.heads * arithmetic_.head_dim, count, integers_),
+             branch);
     add_branch(x, branch, arithmetic_.has_post_norms ? &layer.attention_norm : nullptr, count);
     mlp(layer, x, count);
 }
@@ -319,8 +324,7 @@ void CpuEngine::choose(const Call& call) {
     const Best nothing{-std::numeric_limits<float>::infinity(), 0, 0};
     best_.assign(static_cast<size_t>(pool_.size() * rows), nothing);
     float* target_logits = target_logits_.reserve(call.wanted);
-    const int64_t step = CpuKernels::kColumnStep;
-    const int64_t stripe = std::max(step, kHeadStripe / rows / step * step);
+    const int64_t stripe = std::max<int64_t>(1, kHeadStripe / rows / kSeen) * kSeen;
     by_columns(a.vocab, [&](int thread, int64_t start, int64_t count) {
         float* logits = logits_[static_cast<size_t>(thread)].reserve(rows * stripe);
         for (int64_t first = start; first < start + count; first += stripe) {
@@ -336,7 +340,10 @@ void CpuEngine::choose(const Call& call) {
                 target_logits[i] = logits[place_[static_cast<size_t>(call.logits_index[i])] * stripe + column];
             }
             for (int64_t row = 0; row < rows; ++row) {
-                see(logits + row * stripe, first, columns, best_[static_cast<size_t>(thread * rows + row)]);
+                Best& best = best_[static_cast<size_t>(thread * rows + row)];
+                for (int64_t seen = 0; seen < columns; seen += kSeen) {
+                    see(logits + row * stripe + seen, first + seen, std::min(kSeen, columns - seen), best);
+                }
             }
         }
     });
@@ -377,9 +384,8 @@ void CpuEngine::see(float* logits, int64_t first, int64_t count, Best& best) con
 
 void CpuEngine::norm(const float* x, const std::vector<float>& weight, float epsilon, float* out, int64_t count) {
     const int64_t width = arithmetic_.hidden;
-    by_rows(count, [&](int64_t row) {
-        kernels_.rms_norm(x + row * width, weight.data(), width, epsilon, out + row * width);
-    });
+    by_rows(count,
+            [&](int64_t row) { kernels_.rms_norm(x + row * width, weight.data(), width, epsilon, out + row * width); });
 }
 
 // Rows x: [count, stride] as the weights want them.

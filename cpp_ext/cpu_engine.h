@@ -1,5 +1,5 @@
-// The decoder on the CPU by kernels of our own: Gemma (arXiv:2403.08295) and Gemma 2 (arXiv:2408.00118) over the weights
-// where the bundle has them. Follows the graph contract, so that it stands in for the decoder's graph.
+// The decoder on the CPU by kernels of our own: Gemma (arXiv:2403.08295) and Gemma 2 (arXiv:2408.00118) over the
+// weights where the bundle has them. Follows the graph contract, so that it stands in for the decoder's graph.
 #pragma once
 
 #include <array>
@@ -64,7 +64,8 @@ class CpuEngine final : public Engine {
     void see(float* logits, int64_t first, int64_t count, Best& best) const;
 
     void norm(const float* x, const std::vector<float>& weight, float epsilon, float* out, int64_t count);
-    LinearInput prepare(const LinearWeights& weights, const float* x, int64_t stride, int64_t count, Integers& integers);
+    LinearInput prepare(const LinearWeights& weights, const float* x, int64_t stride, int64_t count,
+                        Integers& integers);
     void multiply(const LinearWeights& weights, const LinearInput& input, float* out);
     void add_branch(float* x, float* branch, const std::vector<float>* post_norm, int64_t count);
 
@@ -80,13 +81,13 @@ class CpuEngine final : public Engine {
     std::vector<TensorInfo> inputs_, outputs_;
     std::vector<TensorView> in_, out_;
 
-    std::vector<float> frequencies_;  // [head_dim / 2]
-    AlignedBuffer<float> x_;          // [batch * rows, hidden]: the residual stream
-    AlignedBuffer<float> normed_;     // [batch * rows, hidden]
-    AlignedBuffer<float> qkv_;        // [batch * rows, (heads + 2 kv_heads) * head_dim]
-    AlignedBuffer<float> attended_;   // [batch * rows, heads * head_dim]
-    AlignedBuffer<float> branch_;     // [batch * rows, hidden]
-    AlignedBuffer<float> gated_;      // [rows of a piece, 2 * intermediate]
+    std::vector<float> frequencies_;      // [head_dim / 2]
+    AlignedBuffer<float> x_;              // [batch * rows, hidden]: the residual stream
+    AlignedBuffer<float> normed_;         // [batch * rows, hidden]
+    AlignedBuffer<float> qkv_;            // [batch * rows, (heads + 2 kv_heads) * head_dim]
+    AlignedBuffer<float> attended_;       // [batch * rows, heads * head_dim]
+    AlignedBuffer<float> branch_;         // [batch * rows, hidden]
+    AlignedBuffer<float> gated_;          // [rows of a piece, 2 * intermediate]
     AlignedBuffer<float> cosine_, sine_;  // [batch * rows, head_dim / 2]
     Integers integers_;
     std::vector<MatMulScratch> products_;       // by thread

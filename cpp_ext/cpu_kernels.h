@@ -1,5 +1,5 @@
-// What a CPU computes with: products of rows and weights, and what becomes of rows in between. One table of functions for
-// each instruction set; results differ in their last bits only.
+// What a CPU computes with: products of rows and weights, and what becomes of rows in between. One table of functions
+// for each instruction set; results differ in their last bits only.
 #pragma once
 
 #include <cstddef>

@@ -15,10 +15,10 @@ namespace {
 }  // namespace
 
 const CpuKernels& kernels() {
-    static const CpuKernels table{"AVX-512 VNNI", multiply, multiply_panel, quantize, quantize_blocks,
-                                  rms_norm,       gated_gelu, rotate,       soft_cap, highest,
-                                  exponentiate,   scale,    add,            transpose, from_half,
-                                  to_half};
+    static const CpuKernels table{
+        "AVX-512 VNNI", multiply, multiply_panel, quantize,     quantize_blocks, rms_norm, gated_gelu,
+        rotate,         soft_cap, highest,        exponentiate, scale,           add,      transpose,
+        from_half,      to_half};
     return table;
 }
 

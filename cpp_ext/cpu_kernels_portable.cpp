@@ -42,7 +42,8 @@ void multiply(const LinearWeights& w, const LinearInput& input, int64_t first_co
         for (int64_t column = first_column; column < first_column + columns; ++column) {
             float sum = 0;
             if (w.is_float()) {
-                for (int64_t k = 0; k < w.in; ++k) sum += input.rows[row * input.rows_stride + k] * weight_of(w, k, column);
+                for (int64_t k = 0; k < w.in; ++k)
+                    sum += input.rows[row * input.rows_stride + k] * weight_of(w, k, column);
             } else {
                 const int8_t* integers = input.integers + row * input.stride;
                 const int64_t segment = w.block ? w.block : w.in;
@@ -53,8 +54,7 @@ void multiply(const LinearWeights& w, const LinearInput& input, int64_t first_co
                     }
                     const int64_t block = first / segment;
                     const float weight_scale = float_from_half(w.scale[block * w.out + column]);
-                    const float input_scale =
-                        w.block ? input.scales[row * (w.in / segment) + block] : w.input_scale;
+                    const float input_scale = w.block ? input.scales[row * (w.in / segment) + block] : w.input_scale;
                     sum += static_cast<float>(total) * (weight_scale * input_scale);
                 }
             }
@@ -91,9 +91,9 @@ void transpose(const void* from, bool is_half, int64_t stride, int64_t rows, int
     }
 }
 
-const CpuKernels kernels{"portable",   multiply, multiply_panel, quantize,  quantize_blocks, rms_norm,
-                         gated_gelu,   rotate,   soft_cap,       highest,   exponentiate,    scale,
-                         add,          transpose, from_half,     to_half};
+const CpuKernels kernels{"portable", multiply,  multiply_panel, quantize, quantize_blocks, rms_norm,
+                         gated_gelu, rotate,    soft_cap,       highest,  exponentiate,    scale,
+                         add,        transpose, from_half,      to_half};
 
 }  // namespace
 

@@ -185,8 +185,8 @@ void Decoder::step(const GenerateOptions& options) {
     }
 }
 
-// Has every sequence's drafter guess, and weighs what so many rows bring against what they cost. Returns the rows of the
-// step; a sequence verifies as much of its draft as they take.
+// Has every sequence's drafter guess, and weighs what so many rows bring against what they cost. Returns the rows of
+// the step; a sequence verifies as much of its draft as they take.
 int64_t Decoder::draft(const GenerateOptions& options) {
     const int64_t batch = cache_.batch();
     int64_t longest = 0;
@@ -219,8 +219,8 @@ int64_t Decoder::draft(const GenerateOptions& options) {
             ++tokens;
             if (!sequence.prefix->drafter || !sequence.draft.size()) continue;
             tokens += sequence.prefix->drafter->expected(sequence.draft, rows - 1);
-            may_lose = may_lose &&
-                       sequence.prefix->drafter->may_lose((*cost_ms - *plain_ms) / static_cast<double>(batch));
+            may_lose =
+                may_lose && sequence.prefix->drafter->may_lose((*cost_ms - *plain_ms) / static_cast<double>(batch));
         }
         if (may_lose && tokens / *cost_ms > best_rate) {
             best = rows;
@@ -267,7 +267,7 @@ void Decoder::end(Sequence& sequence) {
 }
 
 std::vector<std::vector<float>> Decoder::score(const Prefix& prefix, const std::vector<std::vector<int32_t>>& choices,
-                                   const GenerateOptions& options, DecodeTimings& timings) {
+                                               const GenerateOptions& options, DecodeTimings& timings) {
     if (static_cast<int64_t>(choices.size()) > kMostWanted) {
         throw InputError(std::to_string(choices.size()) + " choices are more than the " + std::to_string(kMostWanted) +
                          " that can be weighed at once; give fewer");

@@ -64,10 +64,10 @@ class Decoder {
     std::vector<Generation> generate(const std::vector<Prefix>& prefixes, const GenerateOptions& options,
                                      DecodeTimings& timings);
 
-    // The log-probabilities of the tokens of each of `choices`, were it what the answer to a prefix begins with; none is
-    // empty. One prefill, and a run more for each choice of several tokens. Fewer choices if it was cancelled.
+    // The log-probabilities of the tokens of each of `choices`, were it what the answer to a prefix begins with; none
+    // is empty. One prefill, and a run more for each choice of several tokens. Fewer choices if it was cancelled.
     std::vector<std::vector<float>> score(const Prefix& prefix, const std::vector<std::vector<int32_t>>& choices,
-                              const GenerateOptions& options, DecodeTimings& timings);
+                                          const GenerateOptions& options, DecodeTimings& timings);
 
     int64_t max_batch() const { return cache_.max_batch(); }
     int64_t max_rows() const { return cache_.max_rows(); }
@@ -79,7 +79,7 @@ class Decoder {
         size_t inputs_embeds, past_length, prefix_length, logits_index, target, token, logprob, target_logprob;
         std::vector<size_t> past, fresh;  // by block of the cache
     };
-    struct Sequence {  // one that is being decoded
+    struct Sequence {       // one that is being decoded
         size_t number = 0;  // among the prefixes
         const Prefix* prefix = nullptr;
         Generation* generation = nullptr;
@@ -108,7 +108,7 @@ class Decoder {
     void gather(const int32_t* tokens, int64_t count, int64_t index);  // their embeddings into rows from `index` on
     void clear(int64_t index, int64_t count);                          // rows
     uint8_t* input_row(int64_t index) { return inputs_.get() + static_cast<size_t>(index) * row_bytes_; }
-    void reserve_rows(int64_t rows);                                   // of the inputs
+    void reserve_rows(int64_t rows);  // of the inputs
 
     Engine& engine_;
     Device& device_;

@@ -72,7 +72,8 @@ class Reader {
         throw broken(name + " is of type " + dtype);
     }
 
-    const uint8_t* tensor(const std::string& name, const StoredTensor& stored, const std::vector<int64_t>& shape) const {
+    const uint8_t* tensor(const std::string& name, const StoredTensor& stored,
+                          const std::vector<int64_t>& shape) const {
         if (stored.shape != shape) throw broken(name + " has another shape than this model's");
         int64_t bits = stored.dtype == "float32" ? 32 : stored.dtype == "float16" ? 16 : stored.dtype == "int8" ? 8 : 4;
         for (const int64_t size : shape) bits *= size;
@@ -116,8 +117,7 @@ DecoderWeights::DecoderWeights(const std::string& path, const DecoderArithmetic&
             layer.mlp_norm = reader.norm(name + ".pre_feedforward_layernorm", a.hidden);
             layer.end_norm = reader.norm(name + ".post_feedforward_layernorm", a.hidden);
         }
-        layer.qkv =
-            reader.linear(name + ".self_attn.qkv_proj", a.hidden, (a.heads + 2 * a.kv_heads) * a.head_dim);
+        layer.qkv = reader.linear(name + ".self_attn.qkv_proj", a.hidden, (a.heads + 2 * a.kv_heads) * a.head_dim);
         layer.out = reader.linear(name + ".self_attn.o_proj", a.heads * a.head_dim, a.hidden);
         layer.gate_up = reader.linear(name + ".mlp.gate_up_proj", a.hidden, 2 * a.intermediate);
         layer.down = reader.linear(name + ".mlp.down_proj", a.intermediate, a.hidden);

@@ -55,7 +55,8 @@ struct DecoderWeights {
 
     // Throws BundleError where a tensor is missing, of another shape or not within the file.
     DecoderWeights(const std::string& path, const DecoderArithmetic& arithmetic,
-                   const std::map<std::string, StoredLinear>& linears, const std::map<std::string, StoredTensor>& norms);
+                   const std::map<std::string, StoredLinear>& linears,
+                   const std::map<std::string, StoredTensor>& norms);
 
     std::vector<Layer> layers;
     std::vector<float> norm;  // [hidden], before the head

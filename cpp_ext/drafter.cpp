@@ -98,7 +98,8 @@ void Drafter::propose_previous(const std::vector<int32_t>& answer, int64_t most,
     }
 }
 
-// Behind a whole box: what stood between the last two boxes of this answer; else the label, where one alone was asked for.
+// Behind a whole box: what stood between the last two boxes of this answer; else the label, where one alone was asked
+// for.
 bool Drafter::propose_gap(const std::vector<int32_t>& answer, int64_t most, Draft& draft) const {
     if (!grammar_.locations) return false;
     const auto is_place = [&](int32_t token) { return grammar_.is_location(token) || grammar_.is_segment(token); };
@@ -119,8 +120,8 @@ bool Drafter::propose_gap(const std::vector<int32_t>& answer, int64_t most, Draf
     return draft.size() > 0;
 }
 
-// Prompt lookup decoding (Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding): the last two tokens or more stood
-// before in the answer or the prompt.
+// Prompt lookup decoding (Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding): the last two tokens or more
+// stood before in the answer or the prompt.
 bool Drafter::propose_repetition(const std::vector<int32_t>& answer, int64_t most, Draft& draft) const {
     constexpr size_t kLeast = 2;
     for (const std::vector<int32_t>* text : {&answer, &prompt_}) {

@@ -1,5 +1,5 @@
-// Guesses the next tokens of an answer, from the answer to the frame before and from what answers look like. The decoder
-// verifies every guess, so the answer is the greedy one whatever is guessed.
+// Guesses the next tokens of an answer, from the answer to the frame before and from what answers look like. The
+// decoder verifies every guess, so the answer is the greedy one whatever is guessed.
 #pragma once
 
 #include <array>
@@ -96,13 +96,13 @@ class Drafter {
     AnswerGrammar grammar_;
     DrafterOptions options_;
     std::vector<int32_t> prompt_;
-    std::vector<int32_t> previous_;               // the previous answer
-    size_t place_ = 0;                            // in the previous answer: where this one is, most likely
-    size_t placed_ = 0;                           // tokens of this answer that `place_` was found for
-    std::deque<int64_t> matches_;                 // how many first tokens the last answers shared with the ones before
-    std::array<double, kDraftKinds> hit_rates_;   // by kind
-    double plain_ms_ = 0;                         // what the decoder would have taken without guesses
-    double saved_ms_ = 0;                         // by guesses; negative where they cost more than they saved
+    std::vector<int32_t> previous_;              // the previous answer
+    size_t place_ = 0;                           // in the previous answer: where this one is, most likely
+    size_t placed_ = 0;                          // tokens of this answer that `place_` was found for
+    std::deque<int64_t> matches_;                // how many first tokens the last answers shared with the ones before
+    std::array<double, kDraftKinds> hit_rates_;  // by kind
+    double plain_ms_ = 0;                        // what the decoder would have taken without guesses
+    double saved_ms_ = 0;                        // by guesses; negative where they cost more than they saved
     int64_t answers_ = 0;
     Draft other_;  // a second guess, while one is chosen
 };

@@ -13,7 +13,8 @@ StoredType stored_type(const std::string& name) {
 }
 
 EmbeddingTable::EmbeddingTable(const std::string& path, const EmbeddingLayout& layout) : layout_(layout), file_(path) {
-    const size_t bytes = static_cast<size_t>(layout.rows * layout.width) * (layout.type == StoredType::kFloat32 ? 4 : 2);
+    const size_t bytes =
+        static_cast<size_t>(layout.rows * layout.width) * (layout.type == StoredType::kFloat32 ? 4 : 2);
     if (bytes == 0 || file_.size() != bytes) {
         throw BundleError(path + " has " + std::to_string(file_.size()) + " bytes where its manifest asks for " +
                           std::to_string(bytes) + "; export again or copy the bundle once more");

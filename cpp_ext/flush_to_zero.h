@@ -1,5 +1,5 @@
-// Numbers too small for a float's full precision count as zero on this thread: processors take a hundred times longer with
-// them, and an answer does not hang on 1e-38.
+// Numbers too small for a float's full precision count as zero on this thread: processors take a hundred times longer
+// with them, and an answer does not hang on 1e-38.
 #pragma once
 
 #include <cstdint>

@@ -43,8 +43,7 @@ std::shared_ptr<const EncodedImages> ImageEncoder::encode(const std::vector<Imag
     vision_->bind_input(pixels_port_,
                         {pixels_.get(), ElementType::kFloat32, {count, 3, size, size}, preprocessor_->place()});
     vision_->bind_output(
-        rows_port_,
-        {encoded->rows(0), rows_info().type, {count, image_rows(), rows_info().shape.back()}, rows_place_});
+        rows_port_, {encoded->rows(0), rows_info().type, {count, image_rows(), rows_info().shape.back()}, rows_place_});
     vision_->run();
     encoded->set_count(images.size());
     timings.vision_ms += watch.lap_ms();
@@ -62,12 +61,11 @@ std::shared_ptr<EncodedImages> ImageEncoder::take(size_t images) {
     }
     if (!found || found->capacity() < images) {
         Device& device = vision_->device();
-        const size_t bytes =
-            static_cast<size_t>(image_rows() * rows_info().shape.back()) * size_of(rows_info().type);
+        const size_t bytes = static_cast<size_t>(image_rows() * rows_info().shape.back()) * size_of(rows_info().type);
         found.reset();
-        found = std::make_unique<EncodedImages>(rows_place_ == device.place() ? device.allocate(images * bytes)
-                                                                              : device.allocate_host(images * bytes),
-                                                images, bytes);
+        found = std::make_unique<EncodedImages>(
+            rows_place_ == device.place() ? device.allocate(images * bytes) : device.allocate_host(images * bytes),
+            images, bytes);
     }
     return {found.release(), [pool = pool_](EncodedImages* used) {
                 const std::lock_guard lock(pool->mutex);

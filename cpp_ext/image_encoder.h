@@ -38,8 +38,8 @@ class ImageEncoder {
     // `rows_place`: where the decoder wants the rows.
     ImageEncoder(std::shared_ptr<Engine> vision, int64_t image_size, Place rows_place);
 
-    // All images in one run. They are the caller's until it lets go of them; their memory is then used again. None if it
-    // was cancelled. Calls from several threads queue.
+    // All images in one run. They are the caller's until it lets go of them; their memory is then used again. None if
+    // it was cancelled. Calls from several threads queue.
     std::shared_ptr<const EncodedImages> encode(const std::vector<ImageView>& images,
                                                 const std::function<bool()>& is_cancelled, EncodeTimings& timings);
 
@@ -58,7 +58,7 @@ class ImageEncoder {
     size_t pixels_port_, rows_port_;
     Place rows_place_;
     Turns turns_;
-    Memory pixels_;       // [images, 3, size, size] float32
+    Memory pixels_;        // [images, 3, size, size] float32
     size_t reserved_ = 0;  // images that there is room for
     std::shared_ptr<Pool> pool_;
 };

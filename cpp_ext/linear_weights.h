@@ -27,14 +27,14 @@ struct LinearWeights {
 
 // The rows that weights are multiplied by. Integers are what `quantize` of the kernels makes of them.
 struct LinearInput {
-    int64_t count = 0;                // rows
-    const float* rows = nullptr;      // [count, rows_stride], of which `in` each; where the weights are floats
+    int64_t count = 0;            // rows
+    const float* rows = nullptr;  // [count, rows_stride], of which `in` each; where the weights are floats
     int64_t rows_stride = 0;
     const int8_t* integers = nullptr;  // [count, stride]
-    int64_t stride = 0;               // of a row of integers: `in`, rounded up to a multiple of 4 and padded with zeros
-    const float* scales = nullptr;    // [count, in / block]: of block formats
-    const int32_t* sums = nullptr;    // [count, segments]: the integers' sum over each segment
-    int64_t segment = 0;              // inputs per sum: `block`, or kSegment
+    int64_t stride = 0;             // of a row of integers: `in`, rounded up to a multiple of 4 and padded with zeros
+    const float* scales = nullptr;  // [count, in / block]: of block formats
+    const int32_t* sums = nullptr;  // [count, segments]: the integers' sum over each segment
+    int64_t segment = 0;            // inputs per sum: `block`, or kSegment
 };
 
 constexpr int64_t kSegment = 128;  // of formats that have no block

@@ -1,18 +1,19 @@
-// Products of rows and weights by AVX-512 VNNI. This file alone is compiled for it; see cpu_kernels_portable.cpp for who may call.
+// Products of rows and weights by AVX-512 VNNI. This file alone is compiled for it; see cpu_kernels_portable.cpp for
+// who may call.
+#include "matmul_avx512.h"
+
 #include <immintrin.h>
 
 #include <algorithm>
 #include <cstring>
 #include <utility>
 
-#include "matmul_avx512.h"
-
 // What follows is written for weights that stream from memory once. They lie [in, out] as the graph has them; a tile of
 // columns of a few rows is unpacked into a panel that stays in the cache, and every row is multiplied by it there:
 //
-//   VPDPBUSD adds, to each of 16 sums, four products of an unsigned and a signed byte. So a panel interleaves four rows of
-//   weights, made unsigned by adding 128 or 8, and the same four values of an input row are broadcast against it; what the
-//   addition adds up to, 128 or 8 times the sum of the inputs, is what a sum starts from, negated.
+//   VPDPBUSD adds, to each of 16 sums, four products of an unsigned and a signed byte. So a panel interleaves four rows
+//   of weights, made unsigned by adding 128 or 8, and the same four values of an input row are broadcast against it;
+//   what the addition adds up to, 128 or 8 times the sum of the inputs, is what a sum starts from, negated.
 //
 // Interleaving leaves the columns of a tile in another order, which is undone once per tile when all rows are through.
 // A row's result is the same, bit for bit, however many rows it is computed with: sums grow in the order of the inputs.
@@ -22,14 +23,14 @@ namespace palijet::avx512 {
 namespace {
 
 constexpr int64_t kLanes = 16;
-constexpr int64_t kVectors = 4;                     // of sums per row and half tile
-constexpr int64_t kHalf = kLanes * kVectors;        // columns that one micro-kernel computes
-constexpr int64_t kFewRows = 16;                    // up to which the weights' way from memory is what takes the time
-constexpr int64_t kManyRowsDepth = 512;             // inputs of a panel
-constexpr int64_t kManyRowsStripe = 512;            // columns whose sums are kept at a time
+constexpr int64_t kVectors = 4;               // of sums per row and half tile
+constexpr int64_t kHalf = kLanes * kVectors;  // columns that one micro-kernel computes
+constexpr int64_t kFewRows = 16;              // up to which the weights' way from memory is what takes the time
+constexpr int64_t kManyRowsDepth = 512;       // inputs of a panel
+constexpr int64_t kManyRowsStripe = 512;      // columns whose sums are kept at a time
 constexpr int64_t kFewRowsDepth = 32;
-constexpr int64_t kFewRowsSums = 1 << 14;           // sums that are kept at a time
-constexpr float kHalfExponent = 0x1p+112f;          // between the exponents' biases of FP16 and FP32
+constexpr int64_t kFewRowsSums = 1 << 14;   // sums that are kept at a time
+constexpr float kHalfExponent = 0x1p+112f;  // between the exponents' biases of FP16 and FP32
 
 // Sums must stay in registers, so loops over them are written out for the compiler: `each` calls with 0, 1, ... as
 // constants.
@@ -61,10 +62,12 @@ PALIJET_INLINE inline void transpose_lanes(__m512i (&v)[4]) {
     v[3] = _mm512_shuffle_i32x4(b, d, 0xdd);
 }
 
-// The same columns of the panel after this one, whose turn comes when the stripe is through: far enough ahead for memory,
-// near enough for the second cache. An address behind the weights is no harm. (Always inlined: GCC
-// drops calls of functions that do nothing but this.)
-PALIJET_INLINE inline void fetch(const uint8_t* weights) { _mm_prefetch(reinterpret_cast<const char*>(weights), _MM_HINT_T1); }
+// The same columns of the panel after this one, whose turn comes when the stripe is through: far enough ahead for
+// memory, near enough for the second cache. An address behind the weights is no harm. (Always inlined: GCC drops calls
+// of functions that do nothing but this.)
+PALIJET_INLINE inline void fetch(const uint8_t* weights) {
+    _mm_prefetch(reinterpret_cast<const char*>(weights), _MM_HINT_T1);
+}
 
 // Where interleaved weights go: into a panel, ...
 struct PanelSink {
@@ -159,8 +162,9 @@ struct Int8Format {
         __m512i v[4];
         each<4>([&](auto j) PALIJET_INLINE {
             fetch(reinterpret_cast<const uint8_t*>(scale + w.out + j * kLanes));
-            const __m256i halves = left >= kHalf ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(scale) + j)
-                                                 : _mm256_maskz_loadu_epi16(lanes(left - j * kLanes), scale + j * kLanes);
+            const __m256i halves = left >= kHalf
+                                       ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(scale) + j)
+                                       : _mm256_maskz_loadu_epi16(lanes(left - j * kLanes), scale + j * kLanes);
             v[j] = _mm512_castps_si512(_mm512_cvtph_ps(halves));
         });
         transpose_lanes(v);
@@ -200,7 +204,8 @@ struct Int4Format {
             interleave<1>(odd_rows, k, sink);
         }
     }
-    // [2][4] vectors. Scales are positive FP16: shifted into place, they lack only 2^112, which the inputs' scales carry.
+    // [2][4] vectors. Scales are positive FP16: shifted into place, they lack only 2^112, which the inputs' scales
+    // carry.
     PALIJET_INLINE static void scales(const LinearWeights& w, int64_t block, int64_t column, __m512 (&out)[8]) {
         const uint16_t* scale = w.scale + block * w.out + column;
         const int64_t left = (w.out - column) / 2;
@@ -255,8 +260,8 @@ struct FloatFormat {
             for (int64_t j = 0; j < kVectors; ++j) {
                 const __mmask16 mask = lanes(w.out - column - j * kLanes);
                 const uint8_t* from = row + j * kLanes * kBytes;
-                const __m512 v = kIsHalf ? _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, from))
-                                         : _mm512_maskz_loadu_ps(mask, from);
+                const __m512 v =
+                    kIsHalf ? _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, from)) : _mm512_maskz_loadu_ps(mask, from);
                 _mm512_store_ps(to + j * kLanes, v);
             }
         }
@@ -305,9 +310,8 @@ void add_integers(const uint8_t* panel, int64_t depth, const LinearInput& input,
     });
     dot<kRows>(panel, depth, input.integers + row * input.stride + first, input.stride, total);
     each<kRows>([&](auto r) PALIJET_INLINE {
-        each<kVectors>([&](auto j) PALIJET_INLINE {
-            _mm512_storeu_si512(sums + r * sums_stride + j * kLanes, total[r][j]);
-        });
+        each<kVectors>([&](auto j)
+                           PALIJET_INLINE { _mm512_storeu_si512(sums + r * sums_stride + j * kLanes, total[r][j]); });
     });
 }
 
@@ -346,9 +350,8 @@ void add_blocks(const uint8_t* panel, int64_t depth, const LinearInput& input, i
         scales += scales_stride;
     }
     each<kRows>([&](auto r) PALIJET_INLINE {
-        each<kVectors>([&](auto j) PALIJET_INLINE {
-            _mm512_storeu_ps(sums + r * sums_stride + j * kLanes, total[r][j]);
-        });
+        each<kVectors>([&](auto j)
+                           PALIJET_INLINE { _mm512_storeu_ps(sums + r * sums_stride + j * kLanes, total[r][j]); });
     });
 }
 
@@ -373,9 +376,8 @@ void add_floats(const float* panel, int64_t panel_stride, int64_t depth, const f
         });
     }
     each<kRows>([&](auto r) PALIJET_INLINE {
-        each<kVectors>([&](auto j) PALIJET_INLINE {
-            _mm512_storeu_ps(sums + r * sums_stride + j * kLanes, total[r][j]);
-        });
+        each<kVectors>([&](auto j)
+                           PALIJET_INLINE { _mm512_storeu_ps(sums + r * sums_stride + j * kLanes, total[r][j]); });
     });
 }
 
@@ -413,7 +415,8 @@ void add_one_row(const LinearWeights& w, const LinearInput& input, int64_t first
     each<Format::kHalves>([&](auto half) PALIJET_INLINE {
         each<kVectors>([&](auto j) PALIJET_INLINE {
             const bool goes_on = !is_blockwise && !is_first;
-            const __m512i before = goes_on ? _mm512_loadu_si512(sums + half * kHalf + j * kLanes) : _mm512_setzero_si512();
+            const __m512i before =
+                goes_on ? _mm512_loadu_si512(sums + half * kHalf + j * kLanes) : _mm512_setzero_si512();
             sink.sums[half][j] = _mm512_add_epi32(before, _mm512_set1_epi32(start));
         });
     });
@@ -446,7 +449,8 @@ void multiply(const LinearWeights& w, const LinearInput& input, int64_t first_co
     const bool few = input.count <= kFewRows;
     const int64_t inputs = Format::kIsInteger ? input.stride : w.in;
     const bool is_blockwise = w.block > 0;
-    const int64_t depth = std::max(few ? kFewRowsDepth : kManyRowsDepth, is_blockwise ? w.block : 1);
+    const int64_t usual = few ? kFewRowsDepth : kManyRowsDepth;
+    const int64_t depth = is_blockwise ? std::max<int64_t>(1, usual / w.block) * w.block : usual;  // whole blocks
     const int64_t stripe =
         few ? std::max(kTile, kFewRowsSums / input.count / kTile * kTile) : std::max(kTile, kManyRowsStripe);
     const int64_t end = first_column + columns;
@@ -479,12 +483,14 @@ void multiply(const LinearWeights& w, const LinearInput& input, int64_t first_co
                     if constexpr (!Format::kIsInteger) {
                         by_rows<6>(input.count, [&](auto rows, int64_t row) {
                             add_floats<rows>(reinterpret_cast<const float*>(panel), kHalf, here,
-                                             input.rows + row * input.rows_stride + k, input.rows_stride, to + row * stripe, stripe, k == 0);
+                                             input.rows + row * input.rows_stride + k, input.rows_stride,
+                                             to + row * stripe, stripe, k == 0);
                         });
                     } else if (const uint8_t* half_panel = panel + half * here * 64; is_blockwise) {
                         by_rows<3>(input.count, [&](auto rows, int64_t row) {
-                            add_blocks<rows>(half_panel, here, input, row, k, Format::kOffset, scales[0] + half * kVectors,
-                                             kVectors * Format::kHalves, to + row * stripe, stripe, k == 0);
+                            add_blocks<rows>(half_panel, here, input, row, k, Format::kOffset,
+                                             scales[0] + half * kVectors, kVectors * Format::kHalves, to + row * stripe,
+                                             stripe, k == 0);
                         });
                     } else {
                         by_rows<6>(input.count, [&](auto rows, int64_t row) {
@@ -543,8 +549,8 @@ void multiply(const LinearWeights& w, const LinearInput& input, int64_t first_co
 void multiply_panel(const float* a, int64_t a_stride, int64_t rows, const float* panel, int64_t panel_stride,
                     int64_t depth, float* sums, int64_t sums_stride, bool is_first) {
     by_rows<6>(rows, [&](auto count, int64_t row) {
-        add_floats<count>(panel, panel_stride, depth, a + row * a_stride, a_stride,
-                                           sums + row * sums_stride, sums_stride, is_first);
+        add_floats<count>(panel, panel_stride, depth, a + row * a_stride, a_stride, sums + row * sums_stride,
+                          sums_stride, is_first);
     });
 }
 

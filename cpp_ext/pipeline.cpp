@@ -61,9 +61,10 @@ std::vector<Generation> Pipeline::generate(const std::vector<ImageView>& images,
     return generate(encode(images, options, timings), requests, options, timings);
 }
 
-std::vector<std::vector<float>> Pipeline::score(const std::shared_ptr<const EncodedImages>& encoded, const Request& request,
-                                    const std::vector<std::vector<int32_t>>& choices, const GenerateOptions& options,
-                                    Timings& timings) {
+std::vector<std::vector<float>> Pipeline::score(const std::shared_ptr<const EncodedImages>& encoded,
+                                                const Request& request,
+                                                const std::vector<std::vector<int32_t>>& choices,
+                                                const GenerateOptions& options, Timings& timings) {
     if (!encoded) return {};
     if (choices.empty()) throw InputError("there is nothing to choose from; give at least one choice");
     size_t longest = 0;
@@ -76,7 +77,8 @@ std::vector<std::vector<float>> Pipeline::score(const std::shared_ptr<const Enco
     if (!turn.has_come()) return {};
     Stopwatch total;
     DecodeTimings decoding;
-    auto scores = decoder_.score({encoded->rows(request.image), image_rows(), &request.prompt}, choices, options, decoding);
+    auto scores =
+        decoder_.score({encoded->rows(request.image), image_rows(), &request.prompt}, choices, options, decoding);
     timings.prefill_ms += decoding.prefill_ms;
     timings.decode_ms += decoding.decode_ms;
     timings.decoder_calls += decoding.calls;

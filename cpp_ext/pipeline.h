@@ -52,8 +52,8 @@ class Pipeline {
 
     // The log-probabilities of each choice's tokens to begin the answer; fewer choices if it was cancelled.
     std::vector<std::vector<float>> score(const std::shared_ptr<const EncodedImages>& encoded, const Request& request,
-                              const std::vector<std::vector<int32_t>>& choices, const GenerateOptions& options,
-                              Timings& timings);
+                                          const std::vector<std::vector<int32_t>>& choices,
+                                          const GenerateOptions& options, Timings& timings);
 
     int64_t image_rows() const { return encoder_.image_rows(); }
     int64_t max_rows() const { return decoder_.max_rows(); }

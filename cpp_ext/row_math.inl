@@ -1,5 +1,5 @@
-// What becomes of rows between products, written so that compilers vectorise it. Included by the file of each instruction
-// set, inside a namespace of its own.
+// What becomes of rows between products, written so that compilers vectorise it. Included by the file of each
+// instruction set, inside a namespace of its own.
 
 // exp(x) for x <= 88, as Cephes does it (S. Moshier): 2^n times a polynomial; relative error below 2e-7.
 inline float exponential(float x) {

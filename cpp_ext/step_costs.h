@@ -15,8 +15,9 @@ class StepCosts {
     void observe_prefill(int64_t rows, double ms);
     void observe_step(int64_t rows, double ms);
 
-    // A step of so many rows: what was measured, else no less than it can be. A row costs no more than in a prefill, where
-    // arithmetic binds, and no step costs more than one of more rows. None before the first step that was not larger.
+    // A step of so many rows: what was measured, else no less than it can be. A row costs no more than in a prefill,
+    // where arithmetic binds, and no step costs more than one of more rows. None before the first step that was not
+    // larger.
     std::optional<double> step_ms(int64_t rows) const;
 
     // A row more in a prefill; 0 before the first.

@@ -108,9 +108,8 @@ void ThreadPool::work(int thread) {
     for (;;) {
         {
             std::unique_lock lock(mutex_);
-            wake_.wait(lock, [this, &done] {
-                return on_shift_ || ending_ || round_.load(std::memory_order_acquire) != done;
-            });
+            wake_.wait(
+                lock, [this, &done] { return on_shift_ || ending_ || round_.load(std::memory_order_acquire) != done; });
             if (ending_) return;
         }
         for (;;) {

@@ -34,11 +34,12 @@ class ThreadPool {
         ThreadPool& pool_;
     };
 
-    // Calls work(thread) on every thread, 0 <= thread < size(), and returns when all are done; within a shift. What one of
-    // them throws is thrown.
+    // Calls work(thread) on every thread, 0 <= thread < size(), and returns when all are done; within a shift. What one
+    // of them throws is thrown.
     template <class Work>
     void run(Work&& work) {
-        start([](void* context, int thread) { (*static_cast<std::remove_reference_t<Work>*>(context))(thread); }, &work);
+        start([](void* context, int thread) { (*static_cast<std::remove_reference_t<Work>*>(context))(thread); },
+              &work);
     }
 
   private:

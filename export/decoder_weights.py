@@ -67,5 +67,5 @@ def _tensor(store: WeightFile, name: str, preferred: ir.DataType) -> StoredTenso
         ir.DataType.INT8: "int8",
         ir.DataType.INT4: "int4",
     }
-    shape = tuple(int(size) for size in tensor.shape)
+    shape = tuple(int(size) for size in tensor.shape.numpy())
     return StoredTensor(dtype=dtypes[tensor.dtype], shape=shape, offset=tensor.offset or 0)

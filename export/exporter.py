@@ -152,7 +152,9 @@ def _export(source: Checkpoint, output: Path, options: ExportOptions, report: Pr
         files[EMBEDDINGS] = _write_embeddings(source, staging / EMBEDDINGS, meter)
         shutil.copyfile(source.path / TOKENIZER, staging / TOKENIZER)
         files[TOKENIZER] = file_spec(staging / TOKENIZER)
-        manifest = msgspec.structs.replace(manifest, files=files, opset=graphs.opset, quality=quality, decoder_weights=graphs.decoder_weights)
+        manifest = msgspec.structs.replace(
+            manifest, files=files, opset=graphs.opset, quality=quality, decoder_weights=graphs.decoder_weights
+        )
         if quality is not None:
             (staging / REPORT).write_text(report_page(manifest), encoding="utf-8")
             files[REPORT] = file_spec(staging / REPORT)

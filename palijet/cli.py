@@ -254,9 +254,7 @@ def run(
     drafts: Annotated[
         bool, typer.Option("--drafts/--no-drafts", help="Verify the last answer within the prefill of the next.")
     ] = True,
-    pipeline: Annotated[
-        bool, typer.Option("--pipeline", help="Encode the next frame while one is decoded.")
-    ] = False,
+    pipeline: Annotated[bool, typer.Option("--pipeline", help="Encode the next frame while one is decoded.")] = False,
     limit: Annotated[int | None, typer.Option(help="Stop after so many answered frames.", min=1)] = None,
     threads: ThreadsOption = 0,
     backend: BackendOption = "auto",

@@ -64,7 +64,10 @@ def _open_tensorrt(bundle: Bundle) -> Backend:
         )
     library = find_nvinfer()
     version = _native.tensorrt_version(library)
-    devices = [_open_device(), _open_device()]  # a stream for each engine, so that one frame decodes while the next is encoded
+    devices = [
+        _open_device(),
+        _open_device(),
+    ]  # a stream for each engine, so that one frame decodes while the next is encoded
     device = devices[0]
     folder, _ = find_engines(bundle, f"tensorrt {version}", device.compute_capability)
     vision, decoder = (
@@ -75,9 +78,7 @@ def _open_tensorrt(bundle: Bundle) -> Backend:
 
 
 def _open_cpu(bundle: Bundle, threads: int, spin: bool, note: str) -> Backend:
-    vision = _native.OnnxEngine(
-        str(bundle.vision_graph), library=str(find_onnxruntime()), threads=threads, spin=spin
-    )
+    vision = _native.OnnxEngine(str(bundle.vision_graph), library=str(find_onnxruntime()), threads=threads, spin=spin)
     decoder = open_cpu_decoder(bundle, threads)
     return Backend("cpu", vision, decoder, f"onnxruntime {vision.version}, decoder by {decoder.kernels}", None, note)
 

@@ -78,7 +78,13 @@ class Model:
         self.bundle = bundle
         self.options = options or LoadOptions()
         manifest = bundle.manifest
-        backend = open_backend(bundle, self.options.backend, threads=self.options.threads, spin=self.options.spin, cpu_decoder=self.options.cpu_decoder)
+        backend = open_backend(
+            bundle,
+            self.options.backend,
+            threads=self.options.threads,
+            spin=self.options.spin,
+            cpu_decoder=self.options.cpu_decoder,
+        )
         self.backend, self.backend_note, self.engine_version = backend.name, backend.note, backend.version
         self._device = backend.device
         table = manifest.embeddings
@@ -259,9 +265,10 @@ class Model:
         unknown = sorted(set(options) - set(known))
         if unknown:
             raise InputError(f"stream has no option {unknown[0]}; it has {', '.join(known)}")
+        how = StreamOptions(**options)
         prompts = [prompt] if isinstance(prompt, str) else prompt
         with open_source(source) as frames:
-            for _, results in answer_frames(self, frames, prompts, StreamOptions(**options)):
+            for _, results in answer_frames(self, frames, prompts, how):
                 yield results[0] if isinstance(prompt, str) else results  # type: ignore[misc]
 
     def _generate(
@@ -299,9 +306,7 @@ class Model:
         self, encoded: Encoded, prompt: str, choices: Sequence[str], cancel: _native.CancelToken | None
     ) -> Result:
         said = choice_tokens(choices, self._tokenizer, self.bundle.manifest.tokens.eos[0])
-        scores, timings = self._pipeline.score(
-            encoded.images, 0, self._tokenizer.encode(prompt), said, cancel=cancel
-        )
+        scores, timings = self._pipeline.score(encoded.images, 0, self._tokenizer.encode(prompt), said, cancel=cancel)
         record = replace(_timings(timings, encoded.timings), decoder_calls=timings.decoder_calls)
         if len(scores) < len(said):
             return Result(prompt, "", (), (), "cancelled", None, (), "", encoded.sizes[0], record)

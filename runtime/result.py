@@ -25,7 +25,9 @@ class Timings:
     decode: float
     total: float
     tokens: int  # of this answer
-    decoder_calls: int  # runs of the decoder that it took part in: one prefill, and a step per token that no guess foresaw
+    decoder_calls: (
+        int  # runs of the decoder that it took part in: one prefill, and a step per token that no guess foresaw
+    )
     drafted: int = 0  # guessed tokens that were verified
     accepted: int = 0  # and held
 

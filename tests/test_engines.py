@@ -176,7 +176,9 @@ def test_the_verifier_compares_every_output_at_every_profile(bundle: Path) -> No
         for profile in profiles:
             outputs = run_session(session, example_inputs(opened.manifest, profile, types_))
             same = list(compare(engine, outputs, outputs))
-            expected = {"image_rows"} if engine == "vision" else {"token", "logprob", "new_key", "new_value"}
+            expected = (
+                {"image_rows"} if engine == "vision" else {"token", "logprob", "target_logprob", "new_key", "new_value"}
+            )
             assert {difference.output for difference in same} == expected
             assert all(difference.largest == 0 for difference in same)
             assert all(np.isfinite(output).all() for output in outputs.values())

@@ -92,7 +92,8 @@ std::pair<std::vector<Generation>, Timings> generate(Pipeline& pipeline, const I
                                                      const std::vector<int32_t>& stop_tokens, const Drafters& drafters,
                                                      const py::object& on_token, const CancelToken* cancel) {
     if (prompts.size() != image_of_prompt.size()) throw InputError("each prompt needs the index of its image");
-    if (!drafters.empty() && drafters.size() != prompts.size()) throw InputError("each prompt needs a drafter, or None");
+    if (!drafters.empty() && drafters.size() != prompts.size())
+        throw InputError("each prompt needs a drafter, or None");
     std::vector<Request> requests;
     for (size_t i = 0; i < prompts.size(); ++i) {
         requests.push_back({image_of_prompt[i], prompts[i], drafters.empty() ? nullptr : drafters[i]});
@@ -120,10 +121,11 @@ std::pair<std::vector<Generation>, Timings> generate(Pipeline& pipeline, const I
     return result;
 }
 
-std::pair<std::vector<std::vector<float>>, Timings> score(Pipeline& pipeline, const std::shared_ptr<EncodedImages>& encoded,
-                                              size_t image, const std::vector<int32_t>& prompt,
-                                              const std::vector<std::vector<int32_t>>& choices,
-                                              const CancelToken* cancel) {
+std::pair<std::vector<std::vector<float>>, Timings> score(Pipeline& pipeline,
+                                                          const std::shared_ptr<EncodedImages>& encoded, size_t image,
+                                                          const std::vector<int32_t>& prompt,
+                                                          const std::vector<std::vector<int32_t>>& choices,
+                                                          const CancelToken* cancel) {
     Cancellation cancellation(cancel);
     GenerateOptions options;
     options.is_cancelled = [&] { return cancellation.requested(); };
@@ -143,18 +145,20 @@ void register_pipeline(py::module_& module) {
         .def_property_readonly("cancelled", &CancelToken::cancelled);
 
     py::class_<Drafter, std::shared_ptr<Drafter>>(
-        module, "Drafter", "Guesses the answers to one prompt on one camera's frames from those before; one call at a time.")
-        .def(py::init([](int32_t first_location, int32_t locations, int32_t first_segment, int32_t segments,
-                         std::vector<std::vector<int32_t>> labels, bool adaptive) {
-                 return std::make_shared<Drafter>(
-                     AnswerGrammar{first_location, locations, first_segment, segments, std::move(labels)},
-                     DrafterOptions{adaptive});
-             }),
-             py::kw_only(), py::arg("first_location") = -1, py::arg("locations") = 0, py::arg("first_segment") = -1,
-             py::arg("segments") = 0, py::arg("labels") = std::vector<std::vector<int32_t>>(),
-             py::arg("adaptive") = true,
-             "Ids of location and segment tokens, and the labels that were asked for as token ids. adaptive: guess only "
-             "where it pays.")
+        module, "Drafter",
+        "Guesses the answers to one prompt on one camera's frames from those before; one call at a time.")
+        .def(
+            py::init([](int32_t first_location, int32_t locations, int32_t first_segment, int32_t segments,
+                        std::vector<std::vector<int32_t>> labels, bool adaptive) {
+                return std::make_shared<Drafter>(
+                    AnswerGrammar{first_location, locations, first_segment, segments, std::move(labels)},
+                    DrafterOptions{adaptive});
+            }),
+            py::kw_only(), py::arg("first_location") = -1, py::arg("locations") = 0, py::arg("first_segment") = -1,
+            py::arg("segments") = 0, py::arg("labels") = std::vector<std::vector<int32_t>>(),
+            py::arg("adaptive") = true,
+            "Ids of location and segment tokens, and the labels that were asked for as token ids. adaptive: guess only "
+            "where it pays.")
         .def_property_readonly("previous", &Drafter::previous, "Token ids of the last answer.");
 
     py::class_<EncodedImages, std::shared_ptr<EncodedImages>>(module, "EncodedImages",
@@ -197,7 +201,8 @@ void register_pipeline(py::module_& module) {
              py::arg("max_rows"), py::arg("max_batch"))
         .def_property_readonly("image_rows", &Pipeline::image_rows)
         .def_property_readonly("max_rows", &Pipeline::max_rows)
-        .def("encode", &encode, py::arg("images"), py::kw_only(), py::arg("cancel") = static_cast<CancelToken*>(nullptr),
+        .def("encode", &encode, py::arg("images"), py::kw_only(),
+             py::arg("cancel") = static_cast<CancelToken*>(nullptr),
              "Frames -> their rows, in one run of the vision encoder; None if it was cancelled.")
         .def("generate", &generate<Frames>, py::arg("images"), py::arg("prompts"), py::arg("image_of_prompt"),
              py::kw_only(), py::arg("max_tokens"), py::arg("stop_tokens"), py::arg("drafters") = Drafters(),
