@@ -29,6 +29,8 @@ def main() -> int:
         parser.error(f"there is no peer {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}, gemma.cpp")
     if unknown_bits := set(bits) - set(GROUPS):
         parser.error(f"there is no group of {', '.join(map(str, sorted(unknown_bits)))} bits; there are 16, 8 and 4")
+    if options.vocabulary < 4096:
+        parser.error("a vocabulary of less than 4096 has no room for places, pictures and a prompt of words")
     try:
         environments = Environments(cache, dict(options.python), talk.print)
     except ValueError as error:
