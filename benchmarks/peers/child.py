@@ -57,3 +57,13 @@ def last_line(log: Path) -> str:
     """The last line that says something, at most 300 letters of it."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
     return next((line[:300] for line in reversed(lines) if line), "")
+
+
+def interrupt_on_sigterm() -> None:
+    """A `kill` unwinds as Ctrl-C does, so that children end; so does Ctrl-C where a shell started this deaf to it."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, interrupt)

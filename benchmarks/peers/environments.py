@@ -17,6 +17,10 @@ PARENT = "palijet"
 """The environment of this process: PaliJet is what is being worked on, not what is installed."""
 
 _BUILD_VARIABLES = {"llama.cpp": {"CMAKE_ARGS": "-DGGML_NATIVE=ON"}}  # kernels of this very processor
+_REMOVED = {"openvino-convert": ("torchvision",)}
+"""optimum-intel 2.2.0 requires torchvision, which text models do not use; PyPI's is compiled against torch for CUDA, and
+beside a CPU wheel of torch its import fails ("operator torchvision::nms does not exist"). To see whether this is still needed:
+leave it out."""
 
 
 class Environments:
@@ -50,6 +54,8 @@ class Environments:
             run_logged([sys.executable, "-m", "venv", str(folder)], log)
             install = [str(python), "-m", "pip", "install", "-r", str(_REQUIREMENTS / f"{name}.txt")]
             run_logged(install, log, _BUILD_VARIABLES.get(name))
+            for package in _REMOVED.get(name, ()):
+                run_logged([str(python), "-m", "pip", "uninstall", "-y", package], log)
         except BaseException:  # Ctrl-C as well: half an environment is none
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -20,13 +20,12 @@ from .agreement import Reference, agreement, prompt_ids, reference
 from .child import ChildError
 from .driver_process import DriverError
 from .engines import ENGINES, Engine
-from .environments import PARENT, Environments, names
-from .models import Models, NoRoomError, Shape
+from .environments import Environments
+from .models import Models, NoRoomError
+from .ready import file_name, ready
 from .table import Row, markdown
 from .turns import Runner, Work, take_turns
 
-_DRIVERS = Path(__file__).parent / "drivers"
-_ROOT = Path(__file__).parents[2]
 _TELLING_FLAGS = (
     "avx2",
     "avx512f",
@@ -57,11 +56,8 @@ class Settings:
 class Measurement:
     """Groups of engines, one after the other, into one folder of results."""
 
-    def __init__(
-        self, settings: Settings, shape: Shape, environments: Environments, models: Models, talk: Console
-    ) -> None:
+    def __init__(self, settings: Settings, environments: Environments, models: Models, talk: Console) -> None:
         self._settings = settings
-        self._shape = shape
         self._environments = environments
         self._models = models
         self._talk = talk
@@ -75,7 +71,7 @@ class Measurement:
                 "kernel": platform.release(),
                 "python": platform.python_version(),
             },
-            "settings": asdict(settings) | {"output": str(settings.output), "shape": shape.folder},
+            "settings": asdict(settings) | {"output": str(settings.output), "shape": models.shape.folder},
             "groups": {},
         }
 
@@ -95,7 +91,7 @@ class Measurement:
         rows = {engine.name: Row(engine) for engine in engines}
         runners = self._runners(engines, failed)
         work = Work(
-            prompt_ids(self._settings.rows, self._shape.vocabulary),
+            prompt_ids(self._settings.rows, self._models.shape.vocabulary),
             self._settings.tokens,
             self._settings.threads,
             self._settings.timeout_s,
@@ -121,9 +117,7 @@ class Measurement:
         page = f"## {title}\n\n{markdown(list(rows.values()), work.tokens)}\n"
         self._tables.append(page)
         (self._settings.output / "tables.md").write_text("\n".join(self._tables))
-        plot(
-            list(rows.values()), f"PaliGemma 3B's decoder, {title}", self._settings.output / f"{_file_name(title)}.png"
-        )
+        plot(list(rows.values()), f"PaliGemma 3B's decoder, {title}", self._settings.output / f"{file_name(title)}.png")
         if not self._settings.keep_models:
             for engine in engines:
                 self._models.drop(engine.model)
@@ -134,19 +128,14 @@ class Measurement:
         for engine in engines:
             try:
                 with self._talk.status(f"preparing {engine.name}"):
-                    runners.append(self._runner(engine))
+                    runners.append(self._ready(engine))
             except (ChildError, NoRoomError, OSError) as error:
                 failed[engine.name] = str(error)
         self._models.drop_intermediate({engine.model for engine in engines})
         return runners
 
-    def _runner(self, engine: Engine) -> Runner:
-        environment = engine.peer if engine.peer in names() else PARENT
-        python = self._environments.python(environment)
-        model = self._models.get(engine.model) / engine.file if engine.model else Path()
-        variables = {"PYTHONPATH": str(_ROOT)} if environment == PARENT else {}
-        log = self._settings.output / "logs" / f"{_file_name(engine.name)}.log"
-        return Runner(engine, (str(python), str(_DRIVERS / engine.driver)), model, log, variables)
+    def _ready(self, engine: Engine) -> Runner:
+        return ready(engine, self._environments, self._models, self._settings.output / "logs")
 
     def _compare(self, row: Row, runner: Runner, work: Work) -> None:
         try:
@@ -163,8 +152,8 @@ class Measurement:
         file = self._models.folder / "reference.json"
         oracle = next(engine for engine in ENGINES if engine.peer == "transformers")
         if not self._environments.has("transformers"):
-            return reference(file, None, work, self._shape.vocabulary)
-        return reference(file, self._runner(oracle), work, self._shape.vocabulary)
+            return reference(file, None, work, self._models.shape.vocabulary)
+        return reference(file, self._ready(oracle), work, self._models.shape.vocabulary)
 
     def _write(
         self, title: str, rows: dict[str, Row], failed: dict[str, str], commands: dict[str, dict[str, Any]]
@@ -181,10 +170,6 @@ class Measurement:
             for name, row in rows.items()
         }
         (self._settings.output / "results.json").write_text(json.dumps(self._record, indent=1))
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.]+", "-", name)
 
 
 def _processor_flags() -> list[str]:

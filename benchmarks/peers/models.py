@@ -110,7 +110,7 @@ class Models:
         """memory_bytes: what making a model may take; None: what is free then."""
         self.folder = cache / "models" / shape.folder
         self._logs = cache / "logs"
-        self._shape = shape
+        self.shape = shape
         self._environments = environments
         self._memory_bytes = memory_bytes
         self._talk = talk
@@ -134,8 +134,8 @@ class Models:
                 "paligemma-3b",
                 224,
                 draft,
-                layers=self._shape.layers,
-                vocabulary=self._shape.vocabulary,
+                layers=self.shape.layers,
+                vocabulary=self.shape.vocabulary,
                 branch_gain=_BRANCH_GAIN,
             )
         else:
@@ -172,7 +172,7 @@ class Models:
         if recipe.environment == PARENT:
             variables["PYTHONPATH"] = str(_ROOT)
         try:
-            run_logged([str(python), *command], self._logs / f"{self._shape.folder}-{name}.log", variables)
+            run_logged([str(python), *command], self._logs / f"{self.shape.folder}-{name}.log", variables)
         except BaseException:  # Ctrl-C as well
             shutil.rmtree(out, ignore_errors=True)
             raise
