@@ -73,8 +73,13 @@ def write_checkpoint(
     layers: int | None = None,
     outliers: bool = False,
     vocabulary: int = VOCABULARY,
+    branch_gain: float = 1.0,
 ) -> None:
-    """Write config, weights and tokenizer into `folder`; `layers` of each tower, all unless given."""
+    """Write config, weights and tokenizer into `folder`; `layers` of each tower, all unless given.
+
+    branch_gain: how many times more attention and MLP add to the residual stream. At 1 the LM head, which is the embeddings, finds
+    the last token again in the stream and repeats it whatever was computed; from 16 on it does not.
+    """
     image_token = vocabulary - 64  # where PaliGemma has it
     folder.mkdir(parents=True, exist_ok=True)
     depth = {} if layers is None else {"num_hidden_layers": layers}
@@ -94,16 +99,18 @@ def write_checkpoint(
     rng = np.random.default_rng(0)
     shaping = injected_outliers(read_config(folder)) if outliers else Smoothing()
     branch = (2 * TEXT[family]["num_hidden_layers"]) ** -0.5 if outliers else 1.0  # as GPT-2 is initialised
+    branch *= branch_gain
     shard: dict[str, np.ndarray] = {}
     weight_map: dict[str, str] = {}
-    number = 0
+    number = total_bytes = 0
 
     def flush() -> None:
-        nonlocal number, shard
+        nonlocal number, shard, total_bytes
         name = f"model-{number:05}.safetensors"
         save_file(shard, folder / name)
         weight_map.update(dict.fromkeys(shard, name))
         number += 1
+        total_bytes += sum(tensor.nbytes for tensor in shard.values())
         shard = {}
 
     for name, shape in track(expected_tensors(read_config(folder)).items(), "writing"):
@@ -112,7 +119,8 @@ def write_checkpoint(
         if sum(tensor.nbytes for tensor in shard.values()) > SHARD_BYTES:
             flush()
     flush()
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    index = {"metadata": {"total_size": total_bytes}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
 def injected_outliers(config: Config) -> Smoothing:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import numpy as np
 import palijet
 from palijet.jetson.board import read_board
 
-_BYTES = 1 << 29  # read by each thread: far past any cache
+from .bandwidth import bandwidth
 
 
 def main() -> int:
@@ -56,21 +55,6 @@ def main() -> int:
             flush=True,
         )
     return 0
-
-
-def bandwidth(threads: int) -> float:
-    """Bytes per second that this many threads read from memory together; the best of five."""
-    blocks = [np.ones(_BYTES // 8) for _ in range(threads)]
-    best = 0.0
-    for _ in range(5):
-        workers = [threading.Thread(target=block.max) for block in blocks]  # numpy lets go of the GIL
-        started = time.perf_counter()
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        best = max(best, threads * _BYTES / (time.perf_counter() - started))
-    return best
 
 
 if __name__ == "__main__":
