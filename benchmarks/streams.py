@@ -1,7 +1,7 @@
 """What drafts save on a video: `python -m benchmarks.streams BUNDLE [--frames 400] [--json FILE]`.
 
-Four clips of the demo's world: still (one scene), noisy (the same with a camera's noise), moving (the belt runs) and wild (every frame another
-scene). Each frame is answered with drafts and without, in turn; answers must be equal, token for token.
+Four clips of the demo's world: still (one scene), noisy (the same with a camera's noise), moving (the belt runs) and wild (every
+frame another scene). Each frame is answered with drafts and without, in turn; answers must be equal, token for token.
 """
 
 from __future__ import annotations
