@@ -128,11 +128,11 @@ TEST_CASE_FIXTURE(Fixture, "a sequence longer than the cache is refused before a
 TEST_CASE_FIXTURE(Fixture, "a sequence that ends makes room for the next without waiting for the others") {
     GenerateOptions options;
     options.max_tokens = 60;
+    options.stop_tokens.push_back(5);
     // One prompt whose answer is long, and others that end early: their steps hide behind its own.
     std::vector<std::vector<int32_t>> prompts;
     for (int32_t i = 0; prompts.size() < 9; ++i) {
         const std::vector<int32_t> prompt{i, i + 1};
-        options.stop_tokens = {5};
         const size_t length = expected(image_numbers, prompt, options).tokens.size();
         if (prompts.empty() ? length == 60 : length >= 3 && length <= 12) prompts.push_back(prompt);
     }
@@ -180,7 +180,7 @@ TEST_CASE_FIXTURE(Fixture, "whatever is guessed, the answers are the greedy ones
     for (int round = 0; round < 500; ++round) {
         GenerateOptions options;
         options.max_tokens = pick(1, 100);
-        options.stop_tokens = {pick(0, 96)};
+        options.stop_tokens.push_back(pick(0, 96));
         const bool adaptive = pick(0, 1) == 1;
         std::vector<std::vector<int32_t>> prompts(static_cast<size_t>(pick(1, 6)));
         std::vector<Drafter> drafters;
