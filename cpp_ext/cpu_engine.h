@@ -2,7 +2,6 @@
 // weights where the bundle has them. Follows the graph contract, so that it stands in for the decoder's graph.
 #pragma once
 
-#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,12 +35,6 @@ class CpuEngine final : public Engine {
     const CpuKernels& kernels() const { return kernels_; }
 
   private:
-    // Rows as linear layers of integers are given them.
-    struct Integers {
-        AlignedBuffer<int8_t> values;
-        AlignedBuffer<float> scales;
-        AlignedBuffer<int32_t> sums;
-    };
     // A call's shapes and inputs.
     struct Call {
         int64_t batch, rows, past_rows, wanted;
@@ -64,8 +57,7 @@ class CpuEngine final : public Engine {
     void see(float* logits, int64_t first, int64_t count, Best& best) const;
 
     void norm(const float* x, const std::vector<float>& weight, float epsilon, float* out, int64_t count);
-    LinearInput prepare(const LinearWeights& weights, const float* x, int64_t stride, int64_t count,
-                        Integers& integers);
+    LinearInput prepare(const LinearWeights& weights, const float* x, int64_t stride, int64_t count);
     void multiply(const LinearWeights& weights, const LinearInput& input, float* out);
     void add_branch(float* x, float* branch, const std::vector<float>* post_norm, int64_t count);
 
@@ -89,7 +81,9 @@ class CpuEngine final : public Engine {
     AlignedBuffer<float> branch_;         // [batch * rows, hidden]
     AlignedBuffer<float> gated_;          // [rows of a piece, 2 * intermediate]
     AlignedBuffer<float> cosine_, sine_;  // [batch * rows, head_dim / 2]
-    Integers integers_;
+    AlignedBuffer<int8_t> integers_;      // of a linear layer's input, see LinearInput
+    AlignedBuffer<float> integer_scales_;
+    AlignedBuffer<int32_t> integer_sums_;
     std::vector<MatMulScratch> products_;       // by thread
     std::vector<AttentionScratch> attentions_;  // by thread
     std::vector<AlignedBuffer<float>> logits_;  // by thread: [wanted rows, a stripe]

@@ -86,8 +86,6 @@ class Drafter {
     // The answer is whole, and is what the next one is guessed from.
     void end(const std::vector<int32_t>& answer);
 
-    const std::vector<int32_t>& previous() const { return previous_; }
-
   private:
     void propose_previous(const std::vector<int32_t>& answer, int64_t most, Draft& draft);
     bool propose_gap(const std::vector<int32_t>& answer, int64_t most, Draft& draft) const;

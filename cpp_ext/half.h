@@ -26,8 +26,10 @@ inline float float_from_half(uint16_t half) {
     const uint32_t sign = uint32_t{half & 0x8000u} << 16;
     const uint32_t magnitude = half & 0x7fffu;
     if (magnitude >= 0x7c00u) return float_from_bits(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
-    // Shifted into place the exponent is 112 too small; one multiplication mends it, subnormals included.
-    const float value = float_from_bits(magnitude << 13) * float_from_bits((127u + 112u) << 23);
+    if (magnitude >= 0x400u) return float_from_bits(sign | ((magnitude << 13) + (112u << 23)));
+    // Subnormals count steps of 2^-24: as the last bits of 2^-14, which is then taken off. No subnormal float comes up
+    // on the way, so it holds where those are flushed to zero as well.
+    const float value = float_from_bits(113u << 23 | magnitude << 13) - float_from_bits(113u << 23);
     return float_from_bits(bits_of(value) | sign);
 }
 

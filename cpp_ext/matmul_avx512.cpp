@@ -29,8 +29,7 @@ constexpr int64_t kFewRows = 16;              // up to which the weights' way fr
 constexpr int64_t kManyRowsDepth = 512;       // inputs of a panel
 constexpr int64_t kManyRowsStripe = 512;      // columns whose sums are kept at a time
 constexpr int64_t kFewRowsDepth = 32;
-constexpr int64_t kFewRowsSums = 1 << 14;   // sums that are kept at a time
-constexpr float kHalfExponent = 0x1p+112f;  // between the exponents' biases of FP16 and FP32
+constexpr int64_t kFewRowsSums = 1 << 14;  // sums that are kept at a time
 
 // Sums must stay in registers, so loops over them are written out for the compiler: `each` calls with 0, 1, ... as
 // constants.
@@ -204,8 +203,8 @@ struct Int4Format {
             interleave<1>(odd_rows, k, sink);
         }
     }
-    // [2][4] vectors. Scales are positive FP16: shifted into place, they lack only 2^112, which the inputs' scales
-    // carry.
+    // [2][4] vectors. Two scales lie in 32 bits; positive as they are, shifted into place they are floats but for the
+    // exponent's bias.
     PALIJET_INLINE static void scales(const LinearWeights& w, int64_t block, int64_t column, __m512 (&out)[8]) {
         const uint16_t* scale = w.scale + block * w.out + column;
         const int64_t left = (w.out - column) / 2;
@@ -217,13 +216,18 @@ struct Int4Format {
         });
         transpose_lanes(v);
         const __m512i magnitude = _mm512_set1_epi32(0x7fff << 13);
-        const __m512 bias = _mm512_set1_ps(kHalfExponent);
         each<4>([&](auto j) PALIJET_INLINE {
-            const __m512i even = _mm512_and_si512(_mm512_slli_epi32(v[j], 13), magnitude);
-            const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(v[j], 3), magnitude);
-            out[j] = _mm512_mul_ps(_mm512_castsi512_ps(even), bias);
-            out[4 + j] = _mm512_mul_ps(_mm512_castsi512_ps(odd), bias);
+            out[j] = from_shifted(_mm512_and_si512(_mm512_slli_epi32(v[j], 13), magnitude));
+            out[4 + j] = from_shifted(_mm512_and_si512(_mm512_srli_epi32(v[j], 3), magnitude));
         });
+    }
+    // As float_from_half: subnormals through 2^-14, for those of floats are flushed to zero.
+    PALIJET_INLINE static __m512 from_shifted(__m512i half) {
+        const __m512i least = _mm512_set1_epi32(113 << 23);
+        const __mmask16 subnormal = _mm512_cmplt_epu32_mask(half, _mm512_set1_epi32(1 << 23));
+        const __m512i normal = _mm512_add_epi32(half, _mm512_set1_epi32(112 << 23));
+        const __m512 value = _mm512_castsi512_ps(_mm512_mask_add_epi32(normal, subnormal, half, least));
+        return _mm512_mask_sub_ps(value, subnormal, value, _mm512_castsi512_ps(least));
     }
     static void in_order(__m512 sums[8]) {
         __m512i even[4], odd[4];

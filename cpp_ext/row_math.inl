@@ -93,8 +93,9 @@ inline void quantize_blocks(const float* x, int64_t count, int64_t segment, int8
     for (int64_t first = 0; first < count; first += segment) {
         const int64_t here = std::min(segment, count - first);
         const float largest = largest_magnitude(x + first, here);
-        *scales++ = largest / 127.0f;
-        *sums++ = round_to_integers(x + first, here, largest > 0 ? 127.0f / largest : 0.0f, integers + first);
+        const bool counts = largest > 1e-30f;  // below that the inverse overflows
+        *scales++ = counts ? largest / 127.0f : 0.0f;
+        *sums++ = round_to_integers(x + first, here, counts ? 127.0f / largest : 0.0f, integers + first);
     }
 }
 

@@ -46,8 +46,14 @@ def open_cpu_decoder(bundle: Bundle, threads: int = 0, kernels: str = "fast") ->
 
 
 def suits_cpu_decoder(weights: DecoderWeights | None) -> bool:
-    """Whether the kernels know every layer's format, and this CPU is one that they are fast on."""
-    return weights is not None and _native.HAS_FAST_KERNELS
+    """Whether this CPU is one that the kernels are fast on, and the weights are as they read them.
+
+    INT4 rows of odd width, as a vocabulary with a token more has, begin in the middle of a byte.
+    """
+    if weights is None or not _native.HAS_FAST_KERNELS:
+        return False
+    tensors = (linear.weight for linear in weights.linears.values())
+    return not any(tensor.dtype == "int4" and tensor.shape[1] % 2 for tensor in tensors)
 
 
 def _linear(linear: StoredLinear) -> _native.StoredLinear:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from conftest import DEMO_CHECKPOINT
 
 from palijet.export import ExportOptions, export
 from palijet.runtime import BundleError, _native, load, open_bundle
-from palijet.runtime.cpu_decoder import open_cpu_decoder
+from palijet.runtime.cpu_decoder import open_cpu_decoder, suits_cpu_decoder
 from palijet.runtime.onnxruntime_library import find_onnxruntime
 
+HEAD = "lm_head"
 PRECISIONS = ("fp32", "fp16", "int8-weight", "int4")
 FAST = pytest.param(
     "fast",
@@ -124,6 +126,17 @@ def test_the_demo_is_answered_alike_by_both(bundles: dict[str, Path]) -> None:
         assert [r.tokens for r in ours.predict(frame, prompts)] == [r.tokens for r in theirs.predict(frame, prompts)]
 
 
+def test_rows_of_odd_width_in_int4_are_left_to_onnxruntime(bundles: dict[str, Path]) -> None:
+    weights = open_bundle(bundles["int4"]).manifest.decoder_weights
+    assert weights is not None
+    assert suits_cpu_decoder(weights) == _native.HAS_FAST_KERNELS
+    head = weights.linears[HEAD]
+    odd = msgspec.structs.replace(head.weight, shape=(head.weight.shape[0], head.weight.shape[1] + 1))
+    linears = weights.linears | {HEAD: msgspec.structs.replace(head, weight=odd)}
+    assert not suits_cpu_decoder(msgspec.structs.replace(weights, linears=linears))
+    assert not suits_cpu_decoder(None)
+
+
 def broken(bundle: Path, folder: Path, change: object) -> Path:
     """A copy of the bundle whose manifest is changed."""
     import shutil
@@ -134,9 +147,6 @@ def broken(bundle: Path, folder: Path, change: object) -> Path:
     change(manifest["decoder_weights"])  # type: ignore[operator]
     (copy / "manifest.json").write_text(json.dumps(manifest))
     return copy
-
-
-HEAD = "lm_head"
 
 
 @pytest.mark.parametrize(

@@ -158,12 +158,10 @@ void register_pipeline(py::module_& module) {
             py::arg("segments") = 0, py::arg("labels") = std::vector<std::vector<int32_t>>(),
             py::arg("adaptive") = true,
             "Ids of location and segment tokens, and the labels that were asked for as token ids. adaptive: guess only "
-            "where it pays.")
-        .def_property_readonly("previous", &Drafter::previous, "Token ids of the last answer.");
+            "where it pays.");
 
     py::class_<EncodedImages, std::shared_ptr<EncodedImages>>(module, "EncodedImages",
-                                                              "Image rows, where the decoder reads them.")
-        .def("__len__", &EncodedImages::count);
+                                                              "Image rows, where the decoder reads them.");
 
     py::class_<Generation>(module, "Generation", "The tokens that answer one prompt.")
         .def_readonly("tokens", &Generation::tokens, "Ids, without the stop token.")

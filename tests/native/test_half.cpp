@@ -1,8 +1,11 @@
 #include <doctest/doctest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 
+#include "cpu_kernels.h"
+#include "flush_to_zero.h"
 #include "half.h"
 
 using namespace palijet;
@@ -15,6 +18,25 @@ TEST_CASE("every half survives the way to float and back") {
             CHECK(std::isnan(float_from_half(half_from_float(value))));
         } else {
             REQUIRE(half_from_float(value) == half);
+        }
+    }
+}
+
+TEST_CASE("a half is the same float where subnormals are flushed to zero") {
+    for (const CpuKernels* kernels : std::array{&CpuKernels::portable(), CpuKernels::fast()}) {
+        if (!kernels) continue;
+        for (uint32_t bits = 0; bits < 0x7c00; ++bits) {
+            const auto half = static_cast<uint16_t>(bits | 0x8000);
+            const auto exponent = static_cast<int>(bits >> 10), mantissa = static_cast<int>(bits & 1023);
+            const float expected = exponent ? -std::ldexp(1024.0f + static_cast<float>(mantissa), exponent - 25)
+                                            : -std::ldexp(static_cast<float>(mantissa), -24);
+            const FlushToZero as_the_engine;
+            float value = 0;
+            kernels->from_half(&half, 1, &value);
+            REQUIRE(value == expected);
+            uint16_t back = 0;
+            kernels->to_half(&value, 1, &back);
+            REQUIRE(back == half);
         }
     }
 }

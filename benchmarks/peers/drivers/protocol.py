@@ -38,7 +38,7 @@ def serve(actions: dict[str, Callable[..., Answer]]) -> None:
         what = request.pop("do")
         try:
             if what not in actions:
-                raise NotImplementedError(f"this driver cannot {what}")
+                raise ValueError(f"this driver cannot {what}, only {', '.join(actions)}")
             answer = actions[what](**request)
         except Exception as error:  # whatever an engine raises is for the parent to report
             traceback.print_exc()
