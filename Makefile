@@ -18,10 +18,18 @@ lint: $(VENV)/ready
 	$(BIN)/python .ci/headless_opencv.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" pre-commit run -a
 
+# Minutes: the demo, then four layers of PaliGemma 3B at INT4. The other engines: python -m benchmarks.peers, up to an hour.
+MIDSIZE := out/bench/paligemma-3b-4-layers
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks.preprocess
 	$(BIN)/palijet demo --output out/demo --bundle-only
 	$(BIN)/palijet bench out/demo/bundle
+	$(BIN)/python -m benchmarks.streams out/demo/bundle --frames 100
+	$(BIN)/python -m benchmarks.overlap out/demo/bundle
+	test -d $(MIDSIZE) || $(BIN)/python -m benchmarks.shaped_checkpoint paligemma-3b-224 $(MIDSIZE) --layers 4
+	test -d $(MIDSIZE)-int4 || $(BIN)/palijet export $(MIDSIZE) --precision int4 -o $(MIDSIZE)-int4
+	$(BIN)/palijet bench $(MIDSIZE)-int4 --runs 3
+	$(BIN)/python -m benchmarks.growth $(MIDSIZE)-int4 --most-rows 1024
 
 clean:
 	rm -rf $(VENV) build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

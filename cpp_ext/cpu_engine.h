@@ -64,7 +64,7 @@ class CpuEngine final : public Engine {
     template <class Work>
     void by_rows(int64_t count, Work work);  // work(row), shared among the threads
     template <class Work>
-    void by_columns(int64_t columns, Work work);  // work(thread, first, count)
+    void by_columns(int64_t columns, Work work);  // work(part, first, count)
 
     std::shared_ptr<const DecoderWeights> weights_;
     DecoderArithmetic arithmetic_;
@@ -84,12 +84,12 @@ class CpuEngine final : public Engine {
     AlignedBuffer<int8_t> integers_;      // of a linear layer's input, see LinearInput
     AlignedBuffer<float> integer_scales_;
     AlignedBuffer<int32_t> integer_sums_;
-    std::vector<MatMulScratch> products_;       // by thread
-    std::vector<AttentionScratch> attentions_;  // by thread
-    std::vector<AlignedBuffer<float>> logits_;  // by thread: [wanted rows, a stripe]
+    std::vector<MatMulScratch> products_;       // by part
+    std::vector<AttentionScratch> attentions_;  // by part
+    std::vector<AlignedBuffer<float>> logits_;  // by part: [wanted rows, a stripe]
     std::vector<int32_t> wanted_;               // rows whose next token is told, each once
     std::vector<int32_t> place_;                // [batch * rows]: where a row is among them
-    std::vector<Best> best_;                    // [thread, wanted row]
+    std::vector<Best> best_;                    // [part, wanted row]
     AlignedBuffer<float> target_logits_;        // [wanted]
     AlignedBuffer<float> head_input_;           // [wanted rows, hidden]
     AlignedBuffer<float> head_attended_;        // [wanted rows, heads * head_dim]

@@ -5,6 +5,22 @@
 
 namespace palijet {
 
+namespace {
+
+// A loop for each pair of types, which the compiler can vectorize.
+template <class Stored, class Widen>
+void write_scaled(const Stored* stored, Widen widen, int64_t width, float scale, ElementType type, void* row) {
+    if (type == ElementType::kFloat16) {
+        auto* out = static_cast<uint16_t*>(row);
+        for (int64_t i = 0; i < width; ++i) out[i] = half_from_float(widen(stored[i]) * scale);
+    } else {
+        auto* out = static_cast<float*>(row);
+        for (int64_t i = 0; i < width; ++i) out[i] = widen(stored[i]) * scale;
+    }
+}
+
+}  // namespace
+
 StoredType stored_type(const std::string& name) {
     if (name == "float32") return StoredType::kFloat32;
     if (name == "float16") return StoredType::kFloat16;
@@ -27,27 +43,18 @@ void EmbeddingTable::gather(int32_t token, ElementType type, void* row) const {
         throw InputError("token " + std::to_string(token) + " is not in the vocabulary of " +
                          std::to_string(layout_.rows) + "; the tokenizer is another model's");
     }
-    const int64_t first = token * layout_.width;
-    for (int64_t i = 0; i < layout_.width; ++i) {
-        const float value = element(first + i) * layout_.scale;
-        if (type == ElementType::kFloat16) {
-            static_cast<uint16_t*>(row)[i] = half_from_float(value);
-        } else {
-            static_cast<float*>(row)[i] = value;
-        }
-    }
-}
-
-float EmbeddingTable::element(int64_t index) const {
+    const auto read = [&](auto stored, auto widen) {
+        write_scaled(stored + token * layout_.width, widen, layout_.width, layout_.scale, type, row);
+    };
+    const auto* halves = reinterpret_cast<const uint16_t*>(file_.data());
     switch (layout_.type) {
         case StoredType::kFloat32:
-            return reinterpret_cast<const float*>(file_.data())[index];
+            return read(reinterpret_cast<const float*>(file_.data()), [](float value) { return value; });
         case StoredType::kFloat16:
-            return float_from_half(reinterpret_cast<const uint16_t*>(file_.data())[index]);
+            return read(halves, [](uint16_t bits) { return float_from_half(bits); });
         case StoredType::kBFloat16:
-            return float_from_bfloat16(reinterpret_cast<const uint16_t*>(file_.data())[index]);
+            return read(halves, [](uint16_t bits) { return float_from_bfloat16(bits); });
     }
-    return 0;
 }
 
 }  // namespace palijet

@@ -33,8 +33,6 @@ class EmbeddingTable {
     int64_t width() const { return layout_.width; }
 
   private:
-    float element(int64_t index) const;
-
     EmbeddingLayout layout_;
     MappedFile file_;
 };

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 // What follows is written for weights that stream from memory once. They lie [in, out] as the graph has them; a tile of
@@ -251,23 +252,23 @@ struct FloatFormat {
     static constexpr int64_t kHalves = 1;
     static constexpr bool kIsInteger = false;
 
-    // Rows of a tile into [depth][64] floats.
-    static void unpack(const LinearWeights& w, int64_t first, int64_t depth, int64_t column, PanelSink& sink) {
-        auto* to = reinterpret_cast<float*>(sink.panel);
+    // Calls take(k, v0, v1, v2, v3) for each row of a tile.
+    template <class Take>
+    PALIJET_INLINE static void unpack(const LinearWeights& w, int64_t first, int64_t depth, int64_t column, Take take) {
         constexpr int64_t kBytes = kIsHalf ? 2 : 4;
         const auto* row = static_cast<const uint8_t*>(w.data) + (first * w.out + column) * kBytes;
         const int64_t ahead = depth * w.out * kBytes;
-        for (int64_t k = 0; k < depth; ++k, row += w.out * kBytes, to += kHalf) {
-            for (int64_t line = 0; line < kHalf * kBytes; line += 64) {
-                fetch(row + ahead + line);
-            }
-            for (int64_t j = 0; j < kVectors; ++j) {
-                const __mmask16 mask = lanes(w.out - column - j * kLanes);
+        __mmask16 masks[kVectors];
+        each<kVectors>([&](auto j) PALIJET_INLINE { masks[j] = lanes(w.out - column - j * kLanes); });
+        for (int64_t k = 0; k < depth; ++k, row += w.out * kBytes) {
+            __m512 v[kVectors];
+            each<kVectors>([&](auto j) PALIJET_INLINE {
                 const uint8_t* from = row + j * kLanes * kBytes;
-                const __m512 v =
-                    kIsHalf ? _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, from)) : _mm512_maskz_loadu_ps(mask, from);
-                _mm512_store_ps(to + j * kLanes, v);
-            }
+                if (j * kLanes * kBytes % 64 == 0) fetch(from + ahead);
+                v[j] = kIsHalf ? _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(masks[j], from))
+                               : _mm512_maskz_loadu_ps(masks[j], from);
+            });
+            take(k, v);
         }
     }
     static void in_order(__m512*) {}
@@ -407,7 +408,22 @@ void by_rows(int64_t rows, Micro micro) {
 }
 
 // A tile of one row, whose weights go from memory to the product without a panel.
-template <class Format>
+template <class Format, std::enable_if_t<!Format::kIsInteger, int> = 0>
+void add_one_row(const LinearWeights& w, const LinearInput& input, int64_t first, int64_t depth, int64_t column,
+                 float* sums) {
+    __m512 total[kVectors];
+    each<kVectors>([&](auto j) PALIJET_INLINE {
+        total[j] = first == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + j * kLanes);
+    });
+    const float* a = input.rows + first;
+    Format::unpack(w, first, depth, column, [&](int64_t k, const __m512(&v)[kVectors]) PALIJET_INLINE {
+        const __m512 value = _mm512_set1_ps(a[k]);
+        each<kVectors>([&](auto j) PALIJET_INLINE { total[j] = _mm512_fmadd_ps(value, v[j], total[j]); });
+    });
+    each<kVectors>([&](auto j) PALIJET_INLINE { _mm512_storeu_ps(sums + j * kLanes, total[j]); });
+}
+
+template <class Format, std::enable_if_t<Format::kIsInteger, int> = 0>
 void add_one_row(const LinearWeights& w, const LinearInput& input, int64_t first, int64_t depth, int64_t column,
                  float* sums) {
     const int64_t segment = input.segment;
@@ -467,20 +483,25 @@ void multiply(const LinearWeights& w, const LinearInput& input, int64_t first_co
         for (int64_t k = 0; k < inputs; k += depth) {
             const int64_t here = std::min(depth, inputs - k);
             for (int64_t tile = 0; tile < width; tile += kTile) {
-                if constexpr (Format::kIsInteger) {
-                    if (input.count == 1) {
-                        add_one_row<Format>(w, input, k, here, start + tile, sums + tile);
-                        continue;
-                    }
+                if (input.count == 1) {
+                    add_one_row<Format>(w, input, k, here, start + tile, sums + tile);
+                    continue;
                 }
-                PanelSink sink{panel, here};
-                Format::unpack(w, k, here, start + tile, sink);
                 if constexpr (Format::kIsInteger) {
+                    PanelSink sink{panel, here};
+                    Format::unpack(w, k, here, start + tile, sink);
                     if (is_blockwise) {
                         for (int64_t b = 0; b < here / w.block; ++b) {
                             Format::scales(w, k / w.block + b, start + tile, scales[b]);
                         }
                     }
+                } else {
+                    auto* to = reinterpret_cast<float*>(panel);  // [depth][64]
+                    Format::unpack(
+                        w, k, here, start + tile, [&](int64_t row, const __m512(&v)[kVectors]) PALIJET_INLINE {
+                            each<kVectors>(
+                                [&](auto j) PALIJET_INLINE { _mm512_store_ps(to + row * kHalf + j * kLanes, v[j]); });
+                        });
                 }
                 for (int64_t half = 0; half < Format::kHalves; ++half) {
                     float* to = sums + tile + half * kHalf;

@@ -52,9 +52,12 @@ void wait_until(Done done) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) {
-    const int count = threads > 0 ? threads : physical_cores();
-    for (int thread = 1; thread < count; ++thread) workers_.emplace_back([this, thread] { work(thread); });
+ThreadPool::ThreadPool(int threads) : workers_(static_cast<size_t>((threads > 0 ? threads : physical_cores()) - 1)) {
+    int part = 1;
+    for (Worker& worker : workers_) {
+        worker.thread = std::thread([this, &worker, part] { work(worker, part); });
+        ++part;
+    }
 }
 
 ThreadPool::~ThreadPool() {
@@ -63,7 +66,7 @@ ThreadPool::~ThreadPool() {
         ending_ = true;
     }
     wake_.notify_all();
-    for (std::thread& worker : workers_) worker.join();
+    for (Worker& worker : workers_) worker.thread.join();
 }
 
 ThreadPool::Shift::Shift(ThreadPool& pool) : pool_(pool) {
@@ -86,40 +89,56 @@ ThreadPool::Shift::~Shift() {
 void ThreadPool::start(Call call, void* context) {
     call_ = call;
     context_ = context;
-    busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-    round_.fetch_add(1, std::memory_order_release);
+    const uint64_t round = round_.fetch_add(1, std::memory_order_release) + 1;
     this->call(0);
-    wait_until([this] { return busy_.load(std::memory_order_acquire) == 0; });
+    int part = 0;
+    for (Worker& worker : workers_) {
+        ++part;
+        if (!claim(worker, round)) continue;
+        this->call(part);
+        worker.done.store(round, std::memory_order_relaxed);
+    }
+    for (Worker& worker : workers_) {
+        wait_until([&] { return worker.done.load(std::memory_order_acquire) == round; });
+    }
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
-void ThreadPool::call(int thread) noexcept {
+// Whether this round's part of a worker is the caller's now. It is not if that round is over.
+bool ThreadPool::claim(Worker& worker, uint64_t round) {
+    uint64_t before = round - 1;  // of each round every part is claimed
+    return worker.claimed.compare_exchange_strong(before, round, std::memory_order_acq_rel);
+}
+
+void ThreadPool::call(int part) noexcept {
     try {
-        call_(context_, thread);
+        call_(context_, part);
     } catch (...) {
         const std::lock_guard lock(failure_mutex_);
         if (!failure_) failure_ = std::current_exception();
     }
 }
 
-void ThreadPool::work(int thread) {
+void ThreadPool::work(Worker& worker, int part) {
     const FlushToZero fast;
-    uint64_t done = 0;
+    uint64_t seen = 0;  // the last round
     for (;;) {
         {
             std::unique_lock lock(mutex_);
-            wake_.wait(
-                lock, [this, &done] { return on_shift_ || ending_ || round_.load(std::memory_order_acquire) != done; });
+            wake_.wait(lock, [this] { return on_shift_ || ending_; });
             if (ending_) return;
         }
         for (;;) {
-            wait_until([this, &done] {
-                return round_.load(std::memory_order_acquire) != done || !has_shift_.load(std::memory_order_acquire);
+            uint64_t round = 0;
+            wait_until([&] {
+                round = round_.load(std::memory_order_acquire);
+                return round != seen || !has_shift_.load(std::memory_order_acquire);
             });
-            if (round_.load(std::memory_order_acquire) == done) break;  // the shift is over
-            ++done;
-            call(thread);
-            busy_.fetch_sub(1, std::memory_order_release);
+            if (round == seen) break;  // the shift is over
+            seen = round;
+            if (!claim(worker, round)) continue;
+            call(part);
+            worker.done.store(round, std::memory_order_release);
         }
     }
 }

@@ -17,8 +17,10 @@ _ASKS_FOR_OBJECTS = re.compile(r"\s*(?:detect|segment)\s+(.+)", re.DOTALL)
 class DraftMemory:
     """A drafter for each camera and prompt; the longest unused are forgotten."""
 
-    def __init__(self, tokenizer: PromptTokenizer) -> None:
+    def __init__(self, tokenizer: PromptTokenizer, adaptive: bool = True) -> None:
+        """adaptive: weigh guesses by what verifying them costs on this device; else every one is verified."""
         self._tokenizer = tokenizer
+        self._adaptive = adaptive
         self._drafters: OrderedDict[Hashable, _native.Drafter] = OrderedDict()
 
     def drafters(self, camera: Hashable | None, prompts: Sequence[str]) -> list[_native.Drafter | None]:
@@ -47,6 +49,7 @@ class DraftMemory:
             first_segment=first_segment,
             segments=segments,
             labels=[self._tokenizer.encode_answer(f" {label}") for label in asked_labels(prompt)],
+            adaptive=self._adaptive,
         )
 
 

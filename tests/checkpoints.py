@@ -237,6 +237,27 @@ class Oracle:
             tokens, logprobs = tokens[:-1], logprobs[:-1]
         return Answer(tokens, logprobs, margin)
 
+    def score(self, pixels: np.ndarray, prompt_ids: list[int], answer: list[int]) -> list[float]:
+        """The log-probability of each token of `answer`, were it what the model says."""
+        torch = self._torch
+        ids = torch.tensor([[self.image_token] * self.rows + prompt_ids])
+        with torch.no_grad():
+            out = self.model.generate(
+                input_ids=ids,
+                pixel_values=torch.from_numpy(pixels)[None],
+                attention_mask=torch.ones_like(ids),
+                token_type_ids=torch.zeros_like(ids),
+                max_new_tokens=len(answer),
+                do_sample=False,
+                prefix_allowed_tokens_fn=lambda _, said: [answer[len(said) - ids.shape[1]]],
+                return_dict_in_generate=True,
+                output_logits=True,
+            )
+        assert out.sequences[0, ids.shape[1] :].tolist() == answer
+        return [
+            float(torch.log_softmax(logits[0], -1)[token]) for logits, token in zip(out.logits, answer, strict=True)
+        ]
+
 
 def random_pixels(seed: int, image_size: int) -> np.ndarray:
     """[3, S, S] float32 within [-1, 1]."""

@@ -140,6 +140,36 @@ def test_the_demo_checkpoint_says_what_transformers_says(demo_bundle: Path, scen
             np.testing.assert_allclose(result.logprobs, expected.logprobs, atol=1e-4)
 
 
+@pytest.mark.parametrize("cpu_decoder", ["auto", "onnxruntime"])
+def test_choices_are_as_likely_as_transformers_says(demo_bundle: Path, scene, cpu_decoder: str) -> None:
+    from conftest import DEMO_CHECKPOINT
+    from transformers import AutoTokenizer
+
+    model = palijet.load(demo_bundle, "cpu", threads=1, cpu_decoder=cpu_decoder)
+    oracle = Oracle(DEMO_CHECKPOINT)
+    tokenizer = AutoTokenizer.from_pretrained(DEMO_CHECKPOINT)
+    asked = {
+        "how many boxes?": ["0", "1", "2", "3"],  # a token each
+        "caption en": ["an empty belt", "two boxes", "a red gear and a blue cup on the belt", "a"],  # a verify each
+    }
+    for seed in range(5_000_000, 5_000_004):
+        frame = scene(seed)
+        pixels = palijet.runtime.preprocess(frame, oracle.image_size)
+        for prompt, choices in asked.items():
+            result = model.predict(frame, prompt, choices=choices)
+            ids = tokenizer(f"<bos>{prompt}\n", add_special_tokens=False)["input_ids"]
+            said = [tokenizer(choice, add_special_tokens=False)["input_ids"] for choice in choices]
+            for tokens in said:  # one that another begins with must end there
+                if any(other[: len(tokens)] == tokens for other in said if other is not tokens):
+                    tokens.append(tokenizer.eos_token_id)
+            expected = np.array([sum(oracle.score(pixels, ids, tokens)) for tokens in said])
+            np.testing.assert_allclose([choice.logprob for choice in result.choices], expected, rtol=1e-5, atol=1e-4)
+            likely = np.exp(expected - expected.max())
+            probabilities = [choice.probability for choice in result.choices]
+            np.testing.assert_allclose(probabilities, likely / likely.sum(), atol=1e-4)
+            assert result.text == choices[int(expected.argmax())]
+
+
 def test_preprocessing_is_transformers_own(scene) -> None:
     from PIL import Image
     from transformers import SiglipImageProcessor

@@ -42,11 +42,15 @@ def main() -> int:
     interrupt_on_sigterm()
     measurement = Measurement(settings, environments, models, talk)
     try:
-        for width in map(int, bits):
-            group = [one for one in engines if one.bits == width and (not only or one.peer in only)]
-            if options.prepare:
-                measurement.prepare(group)
-            elif group:
+        groups = {
+            width: [one for one in engines if one.bits == width and (not only or one.peer in only)]
+            for width in map(int, bits)
+        }
+        if options.prepare:
+            measurement.prepare([engine for group in groups.values() for engine in group])
+            return 0
+        for width, group in groups.items():
+            if group:
                 print(measurement.group(GROUPS[width], group), flush=True)
     except KeyboardInterrupt:
         talk.print(f"interrupted; what was measured is in {settings.output}")
