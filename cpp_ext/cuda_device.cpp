@@ -84,7 +84,12 @@ void CudaDevice::clear_rows(uint8_t* rows, size_t stride, size_t bytes, size_t p
     api_.check(api_.cudaMemset2DAsync(rows, stride, 0, bytes, pieces, stream_), "memory of the GPU cannot be cleared");
 }
 
-void CudaDevice::synchronize() { api_.check(api_.cudaStreamSynchronize(stream_), "the GPU failed"); }
+void CudaDevice::synchronize() {
+    const int status = api_.cudaStreamSynchronize(stream_);
+    // What was enqueued may outlive a failure, and reads memory that its owner will then write anew; it is waited for.
+    if (status != 0) api_.cudaStreamSynchronize(stream_);
+    api_.check(status, "the GPU failed");
+}
 
 std::unique_ptr<Preprocessor> CudaDevice::make_preprocessor(int64_t size) {
     if (kernels_) return std::make_unique<CudaPreprocessor>(size, *this, *kernels_);

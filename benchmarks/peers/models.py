@@ -62,8 +62,8 @@ RECIPES = {
     "llama.cpp-q4_0": _quantized_gguf("Q4_0"),
     "openvino-int8": _openvino("--weight-format", "int8"),
     "openvino-int4": _openvino("--weight-format", "int4", "--sym", "--group-size", "128", "--ratio", "1.0"),
-    "onnxruntime-genai-int8": _onnxruntime_genai("int8", "prune_lm_head=true", peak=9.6),
-    "onnxruntime-genai-int4": _onnxruntime_genai("int4", "prune_lm_head=true", peak=8.1),
+    "onnxruntime-genai-int8": _onnxruntime_genai("int8", "prune_lm_head=true", peak=8.3),
+    "onnxruntime-genai-int4": _onnxruntime_genai("int4", "prune_lm_head=true", peak=7.0),
     "ctranslate2-int8": Recipe(
         "ctranslate2-convert",
         (

@@ -183,6 +183,17 @@ TEST_CASE("what CUDA refuses is told in its words") {
     CHECK_THROWS_WITH_AS(device->synchronize(), doctest::Contains("cudaErrorLaunchFailure"), EngineError);
 }
 
+TEST_CASE("when the GPU is said to fail, nothing that was enqueued still writes its caller's memory") {
+    const auto device = stand_in_device();
+    const Memory memory = device->allocate(4), out = device->allocate_host(4);
+    const std::vector<uint8_t> in{1, 2, 3, 4};
+    device->copy(memory.get(), in.data(), 4);
+    device->copy(out.get(), memory.get(), 4);
+    stand_in_cuda().fail("cudaStreamSynchronize", 0);
+    CHECK_THROWS_AS(device->synchronize(), EngineError);
+    CHECK(std::vector<uint8_t>(out.get(), out.get() + 4) == in);
+}
+
 TEST_CASE("without kernels frames are resized on the host, and the device says why") {
     CudaDevice device({PALIJET_STAND_IN_CUDA, "/no/driver.so"});
     CHECK(device.kernel_note().find("/no/driver.so") != std::string::npos);
