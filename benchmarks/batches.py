@@ -1,7 +1,7 @@
 """What answering together brings: python -m benchmarks.batches BUNDLE [--tokens 32] [--rounds 3] [--threads 2]
 
-One prompt on a frame, two prompts on it (the picture is encoded once), and four frames with a prompt each, in turn. Every answer has
-the same number of tokens; drafts are off. Tokens per second count decode steps alone, as a batch of one has them.
+One prompt on a frame, two prompts on it (the picture is encoded once), and four frames with a prompt each, in turn. Every answer
+has the same number of tokens; drafts are off. Tokens per second count decode steps alone, as a batch of one has them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def main() -> int:
             total_s, rate = answer(model, questions, options.tokens)
             totals[name].append(total_s)
             rates[name].append(rate)
-    print(f"{read_board()}, {options.threads} threads, {model.engine_version}; {options.bundle}, {options.tokens} tokens\n")
+    print(
+        f"{read_board()}, {options.threads} threads, {model.engine_version}; {options.bundle}, {options.tokens} tokens\n"
+    )
     print("| | seconds, all in | times one | decode tokens/s | times one |\n| --- | --- | --- | --- | --- |")
     (one_s, *_), (one_rate, *_) = map(_medians, (totals, rates))
     for name, total_s, rate in zip(asked, _medians(totals), _medians(rates), strict=True):

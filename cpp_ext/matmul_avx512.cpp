@@ -29,8 +29,9 @@ constexpr int64_t kHalf = kLanes * kVectors;  // columns that one micro-kernel c
 constexpr int64_t kFewRows = 16;              // up to which the weights' way from memory is what takes the time
 constexpr int64_t kManyRowsDepth = 512;       // inputs of a panel
 constexpr int64_t kManyRowsStripe = 512;      // columns whose sums are kept at a time
-constexpr int64_t kFewRowsDepth = 32;
-constexpr int64_t kFewRowsSums = 1 << 14;  // sums that are kept at a time
+constexpr int64_t kFewRowsDepth = 16;         // more rows of 32 KB, a power of two, crowd each other out of the cache
+constexpr int64_t kTilesAhead = 16;           // of few rows: how far weights are fetched before their turn
+constexpr int64_t kFewRowsSums = 1 << 14;     // sums that are kept at a time
 
 // Sums must stay in registers, so loops over them are written out for the compiler: `each` calls with 0, 1, ... as
 // constants.
@@ -62,9 +63,8 @@ PALIJET_INLINE inline void transpose_lanes(__m512i (&v)[4]) {
     v[3] = _mm512_shuffle_i32x4(b, d, 0xdd);
 }
 
-// The same columns of the panel after this one, whose turn comes when the stripe is through: far enough ahead for
-// memory, near enough for the second cache. An address behind the weights is no harm. (Always inlined: GCC drops calls
-// of functions that do nothing but this.)
+// Weights whose turn comes soon: far enough ahead for memory, near enough for the second cache. An address behind the
+// weights is no harm. (Always inlined: GCC drops calls of functions that do nothing but this.)
 PALIJET_INLINE inline void fetch(const uint8_t* weights) {
     _mm_prefetch(reinterpret_cast<const char*>(weights), _MM_HINT_T1);
 }
@@ -134,17 +134,17 @@ class RowReader {
 
 struct Int8Format {
     static constexpr int64_t kHalves = 1;
+    static constexpr int64_t kBits = 8;
     static constexpr int32_t kOffset = 128;
     static constexpr bool kIsInteger = true;
 
     // Rows [first, first + depth) of a tile.
     template <class Sink>
     PALIJET_INLINE static void unpack(const LinearWeights& w, int64_t first, int64_t depth, int64_t column,
-                                      Sink& sink) {
+                                      int64_t ahead, Sink& sink) {
         const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x80));
         const RowReader rows(first, depth, w.in, w.out - column);
         const auto* row = static_cast<const uint8_t*>(w.data) + first * w.out + column;
-        const int64_t ahead = depth * w.out;
         for (int64_t k = 0; k < depth; k += 4) {
             __m512i r[4];
             each<4>([&](auto i) PALIJET_INLINE {
@@ -181,14 +181,15 @@ struct Int8Format {
 
 struct Int4Format {
     static constexpr int64_t kHalves = 2;  // the even columns, the odd columns
+    static constexpr int64_t kBits = 4;
     static constexpr int32_t kOffset = 8;
     static constexpr bool kIsInteger = true;
 
     template <class Sink>
     PALIJET_INLINE static void unpack(const LinearWeights& w, int64_t first, int64_t depth, int64_t column,
-                                      Sink& sink) {
+                                      int64_t ahead, Sink& sink) {
         const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x88)), low = _mm512_set1_epi8(0x0f);
-        const int64_t row_bytes = w.out / 2, ahead = depth * row_bytes;
+        const int64_t row_bytes = w.out / 2;
         const RowReader rows(first, depth, w.in, (w.out - column) / 2);
         const auto* row = static_cast<const uint8_t*>(w.data) + first * row_bytes + column / 2;
         for (int64_t k = 0; k < depth; k += 4) {
@@ -250,14 +251,15 @@ struct Int4Format {
 template <bool kIsHalf>
 struct FloatFormat {
     static constexpr int64_t kHalves = 1;
+    static constexpr int64_t kBits = kIsHalf ? 16 : 32;
     static constexpr bool kIsInteger = false;
 
     // Calls take(k, v0, v1, v2, v3) for each row of a tile.
     template <class Take>
-    PALIJET_INLINE static void unpack(const LinearWeights& w, int64_t first, int64_t depth, int64_t column, Take take) {
+    PALIJET_INLINE static void unpack(const LinearWeights& w, int64_t first, int64_t depth, int64_t column,
+                                      int64_t ahead, Take take) {
         constexpr int64_t kBytes = kIsHalf ? 2 : 4;
         const auto* row = static_cast<const uint8_t*>(w.data) + (first * w.out + column) * kBytes;
-        const int64_t ahead = depth * w.out * kBytes;
         __mmask16 masks[kVectors];
         each<kVectors>([&](auto j) PALIJET_INLINE { masks[j] = lanes(w.out - column - j * kLanes); });
         for (int64_t k = 0; k < depth; ++k, row += w.out * kBytes) {
@@ -386,11 +388,19 @@ void add_floats(const float* panel, int64_t panel_stride, int64_t depth, const f
     });
 }
 
-// Calls `micro` with the number of rows as a constant, up to kMost, for all rows.
+// Calls `micro` with the number of rows as a constant, up to kMost, for all rows. The last kMost + 1 are parted in
+// halves: one row alone has too few sums to hide how long each addition takes.
 template <int kMost, class Micro>
 void by_rows(int64_t rows, Micro micro) {
     int64_t row = 0;
-    for (; row + kMost <= rows; row += kMost) micro(std::integral_constant<int, kMost>(), row);
+    for (; row + kMost <= rows && rows - row != kMost + 1; row += kMost) {
+        micro(std::integral_constant<int, kMost>(), row);
+    }
+    if (rows - row == kMost + 1) {
+        constexpr int kHalfOfThem = (kMost + 2) / 2;
+        micro(std::integral_constant<int, kHalfOfThem>(), row);
+        row += kHalfOfThem;
+    }
     switch (rows - row) {
         case 1:
             return micro(std::integral_constant<int, 1>(), row);
@@ -410,13 +420,13 @@ void by_rows(int64_t rows, Micro micro) {
 // A tile of one row, whose weights go from memory to the product without a panel.
 template <class Format, std::enable_if_t<!Format::kIsInteger, int> = 0>
 void add_one_row(const LinearWeights& w, const LinearInput& input, int64_t first, int64_t depth, int64_t column,
-                 float* sums) {
+                 int64_t ahead, float* sums) {
     __m512 total[kVectors];
     each<kVectors>([&](auto j) PALIJET_INLINE {
         total[j] = first == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + j * kLanes);
     });
     const float* a = input.rows + first;
-    Format::unpack(w, first, depth, column, [&](int64_t k, const __m512(&v)[kVectors]) PALIJET_INLINE {
+    Format::unpack(w, first, depth, column, ahead, [&](int64_t k, const __m512(&v)[kVectors]) PALIJET_INLINE {
         const __m512 value = _mm512_set1_ps(a[k]);
         each<kVectors>([&](auto j) PALIJET_INLINE { total[j] = _mm512_fmadd_ps(value, v[j], total[j]); });
     });
@@ -425,7 +435,7 @@ void add_one_row(const LinearWeights& w, const LinearInput& input, int64_t first
 
 template <class Format, std::enable_if_t<Format::kIsInteger, int> = 0>
 void add_one_row(const LinearWeights& w, const LinearInput& input, int64_t first, int64_t depth, int64_t column,
-                 float* sums) {
+                 int64_t ahead, float* sums) {
     const int64_t segment = input.segment;
     const bool is_blockwise = w.block > 0, is_first = first == 0;
     DotSink<Format::kHalves> sink;
@@ -440,7 +450,7 @@ void add_one_row(const LinearWeights& w, const LinearInput& input, int64_t first
             sink.sums[half][j] = _mm512_add_epi32(before, _mm512_set1_epi32(start));
         });
     });
-    Format::unpack(w, first, depth, column, sink);
+    Format::unpack(w, first, depth, column, ahead, sink);
     if (!is_blockwise) {
         each<Format::kHalves>([&](auto half) PALIJET_INLINE {
             each<kVectors>([&](auto j) PALIJET_INLINE {
@@ -483,13 +493,16 @@ void multiply(const LinearWeights& w, const LinearInput& input, int64_t first_co
         for (int64_t k = 0; k < inputs; k += depth) {
             const int64_t here = std::min(depth, inputs - k);
             for (int64_t tile = 0; tile < width; tile += kTile) {
+                // What to fetch: columns further on or, past the end of the stripe, the same far into the next panel.
+                const int64_t next = few ? std::min(kTilesAhead * kTile, width) : width;
+                const int64_t ahead = (tile + next < width ? next : here * w.out + next - width) * Format::kBits / 8;
                 if (input.count == 1) {
-                    add_one_row<Format>(w, input, k, here, start + tile, sums + tile);
+                    add_one_row<Format>(w, input, k, here, start + tile, ahead, sums + tile);
                     continue;
                 }
                 if constexpr (Format::kIsInteger) {
                     PanelSink sink{panel, here};
-                    Format::unpack(w, k, here, start + tile, sink);
+                    Format::unpack(w, k, here, start + tile, ahead, sink);
                     if (is_blockwise) {
                         for (int64_t b = 0; b < here / w.block; ++b) {
                             Format::scales(w, k / w.block + b, start + tile, scales[b]);
@@ -498,7 +511,7 @@ void multiply(const LinearWeights& w, const LinearInput& input, int64_t first_co
                 } else {
                     auto* to = reinterpret_cast<float*>(panel);  // [depth][64]
                     Format::unpack(
-                        w, k, here, start + tile, [&](int64_t row, const __m512(&v)[kVectors]) PALIJET_INLINE {
+                        w, k, here, start + tile, ahead, [&](int64_t row, const __m512(&v)[kVectors]) PALIJET_INLINE {
                             each<kVectors>(
                                 [&](auto j) PALIJET_INLINE { _mm512_store_ps(to + row * kHalf + j * kLanes, v[j]); });
                         });
