@@ -1,6 +1,6 @@
-# Kernels for CPUs with AVX-512 VNNI: two files alone are compiled for it, and chosen when the program runs on such a CPU.
+# Kernels for CPUs with AVX-512 VNNI: these files alone are compiled for it, and chosen when the program runs on such a CPU.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(kernels cpp_ext/cpu_kernels_avx512.cpp cpp_ext/matmul_avx512.cpp)
+  set(kernels cpp_ext/cpu_kernels_avx512.cpp cpp_ext/matmul_avx512.cpp cpp_ext/transpose_avx512.cpp)
   target_sources(palijet_core PRIVATE ${kernels})
   set_source_files_properties(${kernels} PROPERTIES COMPILE_OPTIONS
     "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mf16c;-mfma;-O3")

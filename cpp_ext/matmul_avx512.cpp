@@ -1,13 +1,11 @@
-// Products of rows and weights by AVX-512 VNNI. This file alone is compiled for it; see cpu_kernels_portable.cpp for
-// who may call.
+// Products of rows and weights by AVX-512 VNNI. Compiled for it; see cpu_kernels_portable.cpp for who may call.
 #include "matmul_avx512.h"
-
-#include <immintrin.h>
 
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
-#include <utility>
+
+#include "vectors_avx512.h"
 
 // What follows is written for weights that stream from memory once. They lie [in, out] as the graph has them; a tile of
 // columns of a few rows is unpacked into a panel that stays in the cache, and every row is multiplied by it there:
@@ -23,7 +21,6 @@ namespace palijet::avx512 {
 
 namespace {
 
-constexpr int64_t kLanes = 16;
 constexpr int64_t kVectors = 4;               // of sums per row and half tile
 constexpr int64_t kHalf = kLanes * kVectors;  // columns that one micro-kernel computes
 constexpr int64_t kFewRows = 16;              // up to which the weights' way from memory is what takes the time
@@ -32,36 +29,6 @@ constexpr int64_t kManyRowsStripe = 512;      // columns whose sums are kept at 
 constexpr int64_t kFewRowsDepth = 16;         // more rows of 32 KB, a power of two, crowd each other out of the cache
 constexpr int64_t kTilesAhead = 16;           // of few rows: how far weights are fetched before their turn
 constexpr int64_t kFewRowsSums = 1 << 14;     // sums that are kept at a time
-
-// Sums must stay in registers, so loops over them are written out for the compiler: `each` calls with 0, 1, ... as
-// constants.
-
-#define PALIJET_INLINE __attribute__((always_inline))
-
-template <int... kIndex, class Call>
-PALIJET_INLINE inline void each(std::integer_sequence<int, kIndex...>, Call call) {
-    (call(std::integral_constant<int, kIndex>()), ...);
-}
-
-template <int kCount, class Call>
-PALIJET_INLINE inline void each(Call call) {
-    each(std::make_integer_sequence<int, kCount>(), call);
-}
-
-// The first `count` of 16 lanes.
-inline __mmask16 lanes(int64_t count) {
-    return static_cast<__mmask16>((1u << std::clamp<int64_t>(count, 0, kLanes)) - 1);
-}
-
-// 4 x 4 lanes of 128 bits: lane l of vector j becomes lane j of vector l.
-PALIJET_INLINE inline void transpose_lanes(__m512i (&v)[4]) {
-    const __m512i a = _mm512_shuffle_i32x4(v[0], v[1], 0x44), b = _mm512_shuffle_i32x4(v[0], v[1], 0xee);
-    const __m512i c = _mm512_shuffle_i32x4(v[2], v[3], 0x44), d = _mm512_shuffle_i32x4(v[2], v[3], 0xee);
-    v[0] = _mm512_shuffle_i32x4(a, c, 0x88);
-    v[1] = _mm512_shuffle_i32x4(a, c, 0xdd);
-    v[2] = _mm512_shuffle_i32x4(b, d, 0x88);
-    v[3] = _mm512_shuffle_i32x4(b, d, 0xdd);
-}
 
 // Weights whose turn comes soon: far enough ahead for memory, near enough for the second cache. An address behind the
 // weights is no harm. (Always inlined: GCC drops calls of functions that do nothing but this.)
@@ -590,44 +557,6 @@ void multiply_panel(const float* a, int64_t a_stride, int64_t rows, const float*
         add_floats<count>(panel, panel_stride, depth, a + row * a_stride, a_stride, sums + row * sums_stride,
                           sums_stride, is_first);
     });
-}
-
-// Squares of 16 x 16; see cpu_kernels.h.
-void transpose(const void* from, bool is_half, int64_t stride, int64_t rows, int64_t width, float* to) {
-    for (int64_t first = 0; first < width; first += kLanes) {
-        const __mmask16 mask = lanes(width - first);
-        const int64_t depth = std::min(kLanes, width - first);
-        for (int64_t row = 0; row < kHalf; row += kLanes) {
-            __m512i v[4][4];
-            each<4>([&](auto group) PALIJET_INLINE {
-                each<4>([&](auto r) PALIJET_INLINE {
-                    const int64_t at = row + 4 * group + r;
-                    const __mmask16 here = at < rows ? mask : __mmask16{0};
-                    const auto* half = static_cast<const uint16_t*>(from) + at * stride + first;
-                    const auto* whole = static_cast<const float*>(from) + at * stride + first;
-                    v[group][r] = is_half ? _mm512_castps_si512(_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(here, half)))
-                                          : _mm512_maskz_loadu_epi32(here, whole);
-                });
-                // Within each 128-bit lane: 4 rows x 4 columns become 4 columns x 4 rows.
-                const __m512i a = _mm512_unpacklo_epi32(v[group][0], v[group][1]);
-                const __m512i b = _mm512_unpackhi_epi32(v[group][0], v[group][1]);
-                const __m512i c = _mm512_unpacklo_epi32(v[group][2], v[group][3]);
-                const __m512i d = _mm512_unpackhi_epi32(v[group][2], v[group][3]);
-                v[group][0] = _mm512_unpacklo_epi64(a, c);
-                v[group][1] = _mm512_unpackhi_epi64(a, c);
-                v[group][2] = _mm512_unpacklo_epi64(b, d);
-                v[group][3] = _mm512_unpackhi_epi64(b, d);
-            });
-            each<4>([&](auto column) PALIJET_INLINE {
-                __m512i square[4] = {v[0][column], v[1][column], v[2][column], v[3][column]};
-                transpose_lanes(square);  // vector l: column 4 l + `column` of 16 rows
-                each<4>([&](auto l) PALIJET_INLINE {
-                    const int64_t at = 4 * l + column;
-                    if (at < depth) _mm512_storeu_si512(to + (first + at) * kHalf + row, square[l]);
-                });
-            });
-        }
-    }
 }
 
 }  // namespace palijet::avx512

@@ -214,6 +214,26 @@ class Oracle:
 
     def answer(self, pixels: np.ndarray, prompt_ids: list[int], max_tokens: int = 64) -> Answer:
         """Greedy decoding of one image, pixels [3, S, S] float32, and one prompt's ids (with <bos> and newline)."""
+        out, tokens, logprobs = self._generate(pixels, prompt_ids, max_tokens)
+        best = [logits[0].topk(2).values for logits in out.logits]
+        margin = min(float(first - second) for first, second in best)
+        if tokens and tokens[-1] == 1:
+            tokens, logprobs = tokens[:-1], logprobs[:-1]
+        return Answer(tokens, logprobs, margin)
+
+    def score(self, pixels: np.ndarray, prompt_ids: list[int], answer: list[int]) -> list[float]:
+        """The log-probability of each token of `answer`, were it what the model says."""
+        start = self.rows + len(prompt_ids)
+        _, tokens, logprobs = self._generate(
+            pixels, prompt_ids, len(answer), prefix_allowed_tokens_fn=lambda _, said: [answer[len(said) - start]]
+        )
+        assert tokens == answer
+        return logprobs
+
+    def _generate(
+        self, pixels: np.ndarray, prompt_ids: list[int], max_tokens: int, **options: Any
+    ) -> tuple[Any, list[int], list[float]]:
+        """What transformers returns, the tokens, and the log-probability of each."""
         torch = self._torch
         ids = torch.tensor([[self.image_token] * self.rows + prompt_ids])
         with torch.no_grad():
@@ -226,37 +246,13 @@ class Oracle:
                 do_sample=False,
                 return_dict_in_generate=True,
                 output_logits=True,
+                **options,
             )
         tokens = out.sequences[0, ids.shape[1] :].tolist()
         logprobs = [
             float(torch.log_softmax(logits[0], -1)[token]) for logits, token in zip(out.logits, tokens, strict=True)
         ]
-        best = [logits[0].topk(2).values for logits in out.logits]
-        margin = min(float(first - second) for first, second in best)
-        if tokens and tokens[-1] == 1:
-            tokens, logprobs = tokens[:-1], logprobs[:-1]
-        return Answer(tokens, logprobs, margin)
-
-    def score(self, pixels: np.ndarray, prompt_ids: list[int], answer: list[int]) -> list[float]:
-        """The log-probability of each token of `answer`, were it what the model says."""
-        torch = self._torch
-        ids = torch.tensor([[self.image_token] * self.rows + prompt_ids])
-        with torch.no_grad():
-            out = self.model.generate(
-                input_ids=ids,
-                pixel_values=torch.from_numpy(pixels)[None],
-                attention_mask=torch.ones_like(ids),
-                token_type_ids=torch.zeros_like(ids),
-                max_new_tokens=len(answer),
-                do_sample=False,
-                prefix_allowed_tokens_fn=lambda _, said: [answer[len(said) - ids.shape[1]]],
-                return_dict_in_generate=True,
-                output_logits=True,
-            )
-        assert out.sequences[0, ids.shape[1] :].tolist() == answer
-        return [
-            float(torch.log_softmax(logits[0], -1)[token]) for logits, token in zip(out.logits, answer, strict=True)
-        ]
+        return out, tokens, logprobs
 
 
 def random_pixels(seed: int, image_size: int) -> np.ndarray:

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -126,7 +127,7 @@ class EmptyEngine : public Engine {
 
 // A table of zeros, of a file that has lost its name already.
 std::unique_ptr<EmbeddingTable> empty_table() {
-    std::string path = "/tmp/decode_overhead.XXXXXX";
+    std::string path = (std::filesystem::temp_directory_path() / "decode_overhead.XXXXXX").string();
     const int file = mkstemp(path.data());
     if (file < 0) throw std::runtime_error(path + ": " + std::strerror(errno));
     const std::vector<char> zeros(static_cast<size_t>(kVocabulary * kHidden) * 4);
