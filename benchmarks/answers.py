@@ -26,7 +26,7 @@ from rich.console import Console
 
 from palijet.demo.clip import Clip, write_clip
 from palijet.jetson.board import read_board
-from palijet.runtime.source import VideoFile
+from palijet.runtime.sources import VideoFile
 
 from .peers.agreement import prompt_ids
 from .peers.child import ChildError, interrupt_on_sigterm

@@ -16,9 +16,9 @@ from rich.progress import track
 from ..runtime.draw import draw
 from ..runtime.model import Model, load
 from ..runtime.result import StreamResult
-from ..runtime.source import VideoFile
+from ..runtime.sources import VideoFile
 from ..runtime.stream import answer_frames
-from ..runtime.video_file import VideoWriter
+from ..runtime.sinks.video_writer import VideoWriter
 from .clip import Clip, write_clip
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..runtime.errors import CalibrationError, InputError, SourceError
 from ..runtime.preprocess import read_image
-from ..runtime.source import PICTURES, Folder, VideoFile
+from ..runtime.sources import PICTURES, Folder, VideoFile
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

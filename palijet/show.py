@@ -34,8 +34,8 @@ def run_source(
 ) -> None:
     """Answer the prompts on every frame; JSON Lines on standard output unless that is a terminal, which gets a live table."""
     from .runtime.draw import draw
-    from .runtime.source import open_source
-    from .runtime.video_file import VideoWriter
+    from .runtime.sources import open_source
+    from .runtime.sinks.video_writer import VideoWriter
 
     model = load(bundle, backend, threads=threads)
     if model.backend_note:

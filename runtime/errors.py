@@ -27,3 +27,7 @@ class InputError(PaliJetError, ValueError):
 
 class SourceError(PaliJetError):
     """A source of frames that cannot be opened or read."""
+
+
+class SinkError(PaliJetError):
+    """A sink that cannot be opened, or that did not take a result."""

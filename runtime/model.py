@@ -19,7 +19,7 @@ from .prompt import PromptTokenizer
 from .result import Choice, DetectedObject, Result, StreamResult, Timings, geometric_mean
 
 if TYPE_CHECKING:
-    from .source import Source
+    from .sources import Source
 
 DEFAULT_MAX_TOKENS = 128
 _ANSWER_ROWS = 512  # room in the cache behind the image rows, for prompt and answer
@@ -250,7 +250,7 @@ class Model:
     def stream(
         self, source: str | os.PathLike[str] | int | Source, prompt: str | Sequence[str], **options: Any
     ) -> Iterator[StreamResult] | Iterator[list[StreamResult]]:
-        """Answer frame after frame of a picture, a folder, a video file or a camera; see `source.open_source`.
+        """Answer frame after frame of a picture, a folder, a video file or a camera; see `sources.open_source`.
 
         options: the fields of `stream.StreamOptions`: max_tokens, choices, every, max_staleness, drafts, pipeline. With several
         prompts each item is a list of results, in their order.
@@ -258,7 +258,7 @@ class Model:
         Raises:
             SourceError: the source cannot be opened.
         """
-        from .source import open_source
+        from .sources import open_source
         from .stream import StreamOptions, answer_frames
 
         known = [field.name for field in fields(StreamOptions)]

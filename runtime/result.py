@@ -43,6 +43,7 @@ class DetectedObject:
         None  # [height, width] bool; None, for the decoder of segment codes is no part of a checkpoint
     )
     segment_codes: tuple[int, ...] = ()  # the codes of big_vision's mask autoencoder, 16 where the mask is whole
+    track_id: int | None = None  # the same for the same thing from frame to frame, where objects are tracked
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Result:
                     "label": thing.label,
                     "box": [round(edge, 2) for edge in thing.box],
                     "score": round(thing.score, 6),
+                    **({"track_id": thing.track_id} if thing.track_id is not None else {}),
                     **({"segment_codes": list(thing.segment_codes)} if thing.segment_codes else {}),
                 }
                 for thing in self.objects
@@ -132,6 +134,16 @@ class Result:
 
 
 @dataclass(frozen=True)
+class ZoneCount:
+    """What a zone holds and what has crossed a line, since the start. A line has no `inside`, a zone counts its own edge."""
+
+    zone: str
+    inside: int
+    entered: int
+    left: int
+
+
+@dataclass(frozen=True)
 class StreamResult(Result):
     """A result of `stream`: it names its frame."""
 
@@ -140,16 +152,29 @@ class StreamResult(Result):
     captured_at: float = field(kw_only=True)  # seconds since 1970 when the frame was read
     frame_age: float = field(kw_only=True)  # seconds from then to the answer
     dropped: int = field(kw_only=True)  # frames of this source that were passed over so far
-    stale: bool = field(kw_only=True)  # older than the caller's limit when it was answered
+    stale: bool = field(
+        kw_only=True
+    )  # older than the caller's limit when it was answered, or of a camera that is stale
+    camera: str = field(kw_only=True, default="")  # its name, where it has one; else the source
+    repeated: bool = field(kw_only=True, default=False)  # the last answer once more, for the picture had not changed
+    zones: tuple[ZoneCount, ...] = field(kw_only=True, default=())  # what was counted in zones and over lines
+
+    @property
+    def frame_age_ms(self) -> float:
+        """Milliseconds from the capture to the answer."""
+        return self.frame_age * 1e3
 
     def to_dict(self) -> dict[str, Any]:
         return {
+            "camera": self.camera or self.source,
             "source": self.source,
             "frame_index": self.frame_index,
             "captured_at": round(self.captured_at, 6),
-            "frame_age": round(self.frame_age, 6),
+            "frame_age_ms": round(self.frame_age_ms, 3),
             "stale": self.stale,
             "dropped": self.dropped,
+            **({"repeated": True} if self.repeated else {}),
+            **({"zones": [asdict(zone) for zone in self.zones]} if self.zones else {}),
             **super().to_dict(),
         }
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .errors import InputError
 from .result import Result, StreamResult
-from .source import Frame
+from .sources import Frame
 
 if TYPE_CHECKING:
     from .model import Encoded, Model

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from palijet.runtime.video_file import VideoWriter
+from palijet.runtime.sinks.video_writer import VideoWriter
 
 PALIJET = [str(Path(sys.executable).with_name("palijet"))]
 

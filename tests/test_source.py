@@ -13,8 +13,8 @@ import pytest
 import palijet
 from palijet import SourceError
 from palijet.runtime.result import DetectedObject, Result, Timings
-from palijet.runtime.source import open_source
-from palijet.runtime.video_file import VideoWriter
+from palijet.runtime.sources import open_source
+from palijet.runtime.sinks.video_writer import VideoWriter
 
 
 def some_result(size: tuple[int, int], box: tuple[float, float, float, float] | None = None, text: str = "") -> Result:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import SourceError
+from ..errors import SourceError
 
 
 class VideoWriter:

@@ -1,0 +1,1 @@
+"""The live page, /metrics and health, from one HTTP server on a thread of its own."""

@@ -1,0 +1,1 @@
+"""Many cameras, one model: whose turn it is, what is asked when, and the loop that answers."""
