@@ -25,6 +25,8 @@ class Open(msgspec.Struct, tag=True, frozen=True):
 
     uri: str
     options: dict[str, object]  # of CameraOptions
+    loop: bool = False  # a file begins again at its end
+    factory: str = ""  # of a registered source: "module:function"
 
 
 class Release(msgspec.Struct, tag=True, frozen=True):
