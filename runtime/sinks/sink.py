@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..cameras.status import CameraStatus, StateChange
+from ..errors import SinkError
 from ..result import StreamResult
 from ..sources.source import Frame
+
+if TYPE_CHECKING:
+    from .spool import SpoolOptions
 
 Policy = Literal["drop-oldest", "spill"]
 
@@ -35,31 +40,69 @@ class AnsweredFrame:
 
 
 class Sink(ABC):
-    """Takes results somewhere. All but `prepare` runs on a thread of the sink's own, so it may block.
+    """Takes results somewhere. All but `prepare` and `prepare_state` runs on a thread of the sink's own, so it may block.
 
-    `open` may fail: a broker that is down is a state, and `SinkQueue` tries again.
+    `open` may fail: a broker that is down is a state, and `SinkQueue` tries again. It is called once more after every failure.
     """
 
-    name: str  # for logs, status and metrics: "mqtt broker.local"
+    name: str  # for logs, status, metrics and the spool's file: "mqtt broker.local"
     queue_length: ClassVar[int] = 256  # items that wait at most; few where an item holds a picture
-    policy: ClassVar[Policy] = "drop-oldest"
+    batch_length: ClassVar[int] = 1  # items that `write_many` is given together
+    policy: ClassVar[Policy] = "drop-oldest"  # spill: items are Messages, and what is not delivered waits on disk
+    spool: SpoolOptions | None = None  # where and how much, of a sink that spills; None: the default
 
     def open(self) -> None:  # noqa: B027  (not every sink has something to open)
         """Connect, create the file: what may fail."""
 
     def prepare(self, answered: AnsweredFrame) -> Any:
-        """What is kept of an answered frame until `write`; None: nothing. Runs on the answering thread, so it is quick."""
+        """What is kept of an answered frame until `write`; None: nothing; a list: several items.
+
+        Runs on the answering thread, so it is quick.
+        """
         return answered
+
+    def prepare_state(self, change: StateChange) -> Any:
+        """What is kept of a change of state, as `prepare`; the change itself goes to `write_state`."""
+        return change
 
     @abstractmethod
     def write(self, item: Any) -> None:
-        """Deliver what `prepare` gave. Raises SinkError where that fails."""
+        """Deliver what `prepare` gave.
+
+        Raises:
+            SinkError, OSError: that fails; `open` and it are tried again, with the same item.
+            RefusedError: that fails and always will; the item is given up.
+        """
 
     def write_state(self, change: StateChange) -> None:  # noqa: B027
-        """Tell of a camera's new state."""
+        """Tell of a camera's new state; raises as `write`."""
+
+    def write_many(self, items: Sequence[Any]) -> Iterator[None]:
+        """Deliver items in order, and yield after each that is delivered; raises as `write`."""
+        for item in items:
+            if isinstance(item, StateChange):
+                self.write_state(item)
+            else:
+                self.write(item)
+            yield
+
+    def idle(self) -> None:  # noqa: B027
+        """Called about every second while nothing waits: look whether the other side is there. Raises as `open`."""
 
     def close(self) -> None:  # noqa: B027
         """Finish the file, say goodbye."""
+
+
+class RefusedError(SinkError):
+    """An item that is not taken and never will be, however often it is tried."""
+
+
+class BusyError(SinkError):
+    """The other side says when to try again."""
+
+    def __init__(self, sentence: str, wait_s: float) -> None:
+        super().__init__(sentence)
+        self.wait_s = wait_s
 
 
 @dataclass(frozen=True)
@@ -70,7 +113,7 @@ class SinkStatus:
     ready: bool  # open and not failing
     queued: int
     delivered: int
-    dropped: int  # for the queue was full
+    dropped: int  # for the queue, or the spool, was full
     failed: int  # attempts that raised
     reason: str = ""  # why it is not ready
     spooled: int = 0  # waiting on disk

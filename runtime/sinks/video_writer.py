@@ -46,15 +46,20 @@ class VideoWriter:
         if not self._writer.isOpened():
             raise SourceError(f"{self.path} cannot be written; check that the folder is writable")
 
+    def close(self) -> None:
+        """Finish the file, and give it its name; where nothing was written there is none."""
+        if self._writer is not None:
+            self._writer.release()
+            self._writer = None
+            self._partial.replace(self.path)
+
     def __enter__(self) -> VideoWriter:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is not None:
-            self._writer.release()
-            self._partial.replace(self.path)
+        self.close()
 
 
 def _fitted(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -1,0 +1,302 @@
+"""Between the cameras and a sink: a bounded queue and one thread, so that a sink which is slow, down or stuck holds up nobody.
+
+A sink that fails is opened again, ever more seldom, and what it did not take is tried again. When the queue is full the oldest is
+dropped. A sink that spills is fed from memory while all is well, which spares a Jetson's flash; while it fails, all that waits goes
+to disk, and once it is back that is delivered first.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..cameras.backoff import Backoff
+from ..cameras.status import StateChange
+from ..errors import InputError, SinkError
+from .sink import AnsweredFrame, BusyError, Policy, RefusedError, Sink, SinkStatus
+from .spool import Spool, SpoolOptions
+
+log = logging.getLogger(__name__)
+
+_FIRST_WAIT_S = 0.25
+_LONGEST_WAIT_S = 30.0
+_IDLE_S = 1.0  # between looks at whether the other side is still there
+_SPILL_S = 0.2  # between moves to disk while the sink fails: what a kill of the process can cost then
+_STUCK_S = 10.0  # a delivery that takes so long is said to be stuck
+_SAY_AGAIN_S = 60.0  # between lines about items that are given up
+
+
+class SinkQueue:
+    """A sink with its queue and its thread, which runs until `close`.
+
+    Raises:
+        InputError: `spill` of a sink that gives nothing a disk could keep.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        length: int | None = None,
+        policy: Policy | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        """length, policy: in place of the sink's own. backoff: between attempts; None: 0.25 s at first, 30 s at last."""
+        if policy == "spill" and sink.policy != "spill":
+            raise InputError(f"{sink.name} keeps nothing on disk; only MQTT and webhooks do: give drop-oldest")
+        self.sink = sink
+        self._length = sink.queue_length if length is None else length
+        self._spills = (policy or sink.policy) == "spill"
+        self._wake = threading.Condition()
+        self._waiting: deque[Any] = deque()
+        self._hand = threading.Lock()  # on the spool and on what is taken
+        self._taken: deque[tuple[int | None, Any]] = (
+            deque()
+        )  # not delivered yet; with its number, where the spool has it
+        self._spool: Spool | None = None
+        self._backoff = backoff or Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
+        self._delivered = self._dropped = self._failed = 0
+        self._is_open = False
+        self._down = ""  # why, while attempts fail
+        self._down_since = 0.0  # by time.monotonic(), as all of these
+        self._well_since = 0.0
+        self._retry_at = 0.0
+        self._busy_since: float | None = None  # within the sink
+        self._refused = ""  # why, until the next delivery
+        self._refused_said_at = -_SAY_AGAIN_S
+        self._overflowing = False
+        self._closing_at: float | None = None  # when to have ended
+        self._given_up = False
+        self._thread = threading.Thread(target=self._run, name=f"palijet-{sink.name}", daemon=True)
+        self._thread.start()
+
+    def put(self, answered: AnsweredFrame) -> None:
+        """Deliver an answered frame when its turn comes. Never blocks, never raises."""
+        self._put(self.sink.prepare, answered)
+
+    def put_state(self, change: StateChange) -> None:
+        """Tell of a camera's new state when its turn comes. Never blocks, never raises."""
+        self._put(self.sink.prepare_state, change)
+
+    def status(self) -> SinkStatus:
+        """How it is. From any thread."""
+        busy_s = 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
+        stuck = f"it has not come back for {busy_s:.0f} s" if busy_s > _STUCK_S else ""
+        reason = self._down or stuck or self._refused or ("" if self._is_open else "it is not open yet")
+        spooled = self._spool.count if self._spool else 0
+        return SinkStatus(
+            name=self.sink.name,
+            ready=not reason,
+            queued=self._left(),
+            delivered=self._delivered,
+            dropped=self._dropped,
+            failed=self._failed,
+            reason=reason,
+            spooled=spooled,
+        )
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Deliver what waits, or keep it on disk where there is a spool, and close the sink; give up after `timeout_s`."""
+        with self._wake:
+            self._closing_at = time.monotonic() + timeout_s
+            self._wake.notify()
+        self._thread.join(timeout_s)
+        if not self._thread.is_alive():
+            return
+        left = self._left()
+        with self._hand:
+            self._given_up = True
+            kept = left if self._spill() else 0
+        log.warning(
+            "%s did not end within %g s; of %d results that waited, %d are kept on disk",
+            self.sink.name, timeout_s, left, kept,
+        )  # fmt: skip
+
+    def _left(self) -> int:
+        """What is in memory and not delivered."""
+        return len(self._waiting) + sum(1 for number, _ in list(self._taken) if number is None)
+
+    def _put(self, prepare: Callable[[Any], Any], given: AnsweredFrame | StateChange) -> None:
+        try:
+            item = prepare(given)
+        except Exception as error:  # a fault of the sink's, which the cameras must not feel
+            self._refuse(error)
+            return
+        if item is None:
+            return
+        with self._wake:
+            for one in item if isinstance(item, list) else [item]:
+                if len(self._waiting) >= self._length:
+                    self._waiting.popleft()
+                    self._overflow(1)
+                self._waiting.append(one)
+            self._wake.notify()
+
+    def _run(self) -> None:
+        if self._spills:
+            self._open_spool()
+        while not self._is_over():
+            self._rest()
+            if self._down or (self._spool and self._spool.count):
+                with self._hand:
+                    self._spill()
+            if time.monotonic() >= self._retry_at:
+                self._attempt()
+        self._end()
+
+    def _open_spool(self) -> None:
+        options = self.sink.spool or SpoolOptions()
+        try:
+            self._spool = Spool(options.path_for(self.sink.name), options)
+        except SinkError as error:
+            log.error("%s has no spool, and what is not delivered waits in memory only: %s", self.sink.name, error)
+            return
+        if self._spool.count:
+            log.info("%s: %d results of an earlier run wait in %s", self.sink.name, self._spool.count, self._spool.path)
+
+    def _is_over(self) -> bool:
+        if self._closing_at is None:
+            return False
+        backlog = bool(self._spool and self._spool.count)  # stays where it is
+        return bool(self._down) or backlog or not self._left() or time.monotonic() > self._closing_at
+
+    def _rest(self) -> None:
+        """Until there is something to do."""
+        now = time.monotonic()
+        with self._wake:
+            if self._down:
+                rest_s = min(self._retry_at - now, _SPILL_S) if self._spool else self._retry_at - now
+                self._wake.wait_for(lambda: self._closing_at is not None, max(0.0, rest_s))
+            elif self._is_open and not self._taken and not (self._spool and self._spool.count):
+                self._wake.wait_for(lambda: self._waiting or self._closing_at is not None, _IDLE_S)
+
+    def _attempt(self) -> None:
+        self._busy_since = time.monotonic()
+        try:
+            if not self._is_open:
+                self.sink.open()
+                self._is_open = True
+            self._take()
+            if self._taken:
+                for _ in self.sink.write_many([item for _, item in self._taken]):
+                    self._forget_first()
+                    self._delivered += 1
+                    self._refused = ""
+                    self._busy_since = time.monotonic()
+            else:
+                self.sink.idle()
+        except Exception as error:  # whatever a sink raises, its thread lives on
+            self._failed += 1
+            lasting = isinstance(error, RefusedError) or not isinstance(error, (SinkError, OSError))
+            if lasting and self._taken:
+                self._refuse(error)
+                self._forget_first()
+            else:
+                self._fail(error)
+        else:
+            self._recover()
+        finally:
+            self._busy_since = None
+
+    def _take(self) -> None:
+        """The next items, from the spool first; those that were not delivered before, if there are any."""
+        with self._hand:
+            if self._taken or self._given_up:
+                return
+            if self._spool and self._spool.count:
+                self._taken.extend(self._spool.head(self.sink.batch_length))
+                return
+            while self._waiting and len(self._taken) < self.sink.batch_length:
+                self._taken.append((None, self._waiting.popleft()))
+            if not self._waiting:
+                self._overflowing = False
+
+    def _forget_first(self) -> None:
+        with self._hand:
+            if self._given_up:  # it is in the spool, and comes once more
+                return
+            number, _ = self._taken.popleft()
+            if self._spool and number is not None:
+                self._spool.remove(number)
+
+    def _spill(self) -> bool:
+        """Move what waits in memory to disk; needs `_hand`. False: it stays where it is."""
+        if self._spool is None:
+            return False
+        kept = [item for number, item in self._taken if number is None]
+        self._taken.clear()  # the spool has the others
+        with self._wake:
+            kept.extend(self._waiting)
+            self._waiting.clear()
+        if not kept:
+            return True
+        try:
+            self._overflow(self._spool.put(kept))
+        except SinkError as error:
+            with self._wake:
+                self._waiting.extendleft(reversed(kept))
+                over = max(0, len(self._waiting) - self._length)
+                for _ in range(over):
+                    self._waiting.popleft()
+            self._overflow(over, f"; {error}")
+            return False
+        return True
+
+    def _fail(self, error: Exception) -> None:
+        now = time.monotonic()
+        self._is_open = False
+        wait_s = self._backoff.next_wait_s()
+        self._retry_at = now + max(wait_s, error.wait_s if isinstance(error, BusyError) else 0.0)
+        if not self._down:
+            self._down_since = now
+            log.warning("%s: %s", self.sink.name, _sentence(error))
+        self._down = _sentence(error)
+
+    def _recover(self) -> None:
+        now = time.monotonic()
+        if self._down:
+            self._well_since = now
+            waiting = self._left() + (self._spool.count if self._spool else 0)
+            log.info("%s is back after %.1f s; %d results wait", self.sink.name, now - self._down_since, waiting)
+            self._down = ""
+        self._backoff.settle(now - self._well_since)
+
+    def _refuse(self, error: Exception) -> None:
+        self._refused = _sentence(error)
+        if time.monotonic() - self._refused_said_at >= _SAY_AGAIN_S:
+            self._refused_said_at = time.monotonic()
+            log.error("%s: %s; this result is given up", self.sink.name, self._refused)
+
+    def _overflow(self, dropped: int, why: str = "") -> None:
+        """Count what is dropped; said once until the queue has been empty again."""
+        self._dropped += dropped
+        if dropped and not self._overflowing:
+            self._overflowing = True
+            log.warning(
+                "%s is slower than what comes, or down for too long: the oldest is dropped%s", self.sink.name, why
+            )
+
+    def _end(self) -> None:
+        with self._hand:
+            if not self._given_up and self._left() and not self._spill():
+                log.warning("%s: %d results are not delivered", self.sink.name, self._left())
+        try:
+            self.sink.close()
+        except Exception as error:  # there is nobody left to raise it to
+            log.warning("%s did not close well: %s", self.sink.name, _sentence(error))
+        with self._hand:
+            if self._spool:
+                self._spool.close()
+
+
+def _sentence(error: Exception) -> str:
+    """What the error says, with its kind where it is none of ours."""
+    if isinstance(error, SinkError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,246 @@
+"""The queue before a sink: bounded, never blocking, patient with what fails."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from frames_for_sinks import answered_frame, state_change
+from until import until
+
+from palijet.runtime.cameras.backoff import Backoff
+from palijet.runtime.cameras.status import StateChange
+from palijet.runtime.errors import InputError, SinkError
+from palijet.runtime.sinks.function import FunctionSink
+from palijet.runtime.sinks.message import Message
+from palijet.runtime.sinks.sink import AnsweredFrame, BusyError, RefusedError, Sink
+from palijet.runtime.sinks.sink_queue import SinkQueue
+from palijet.runtime.sinks.spool import SpoolOptions
+
+
+def soon() -> Backoff:
+    return Backoff(0.01, 0.02)
+
+
+class Letters(Sink):
+    """A stand-in of a network's sink: keeps what it is sent, while it is up."""
+
+    policy = "spill"
+    batch_length = 4
+
+    def __init__(self, spool: Path) -> None:
+        self.name = "letters"
+        self.spool = SpoolOptions(path=spool)
+        self.up = threading.Event()
+        self.received: list[str] = []
+        self.refused: set[str] = set()
+
+    def open(self) -> None:
+        self.idle()
+
+    def prepare(self, answered: AnsweredFrame) -> list[Message]:
+        return [Message(f"{answered.frame.index}.{i}", "letters", b"{}") for i, _ in enumerate(answered.results)]
+
+    def write(self, item: Message) -> None:
+        self.idle()
+        if item.key in self.refused:
+            raise RefusedError(f"{item.key} is not taken")
+        self.received.append(item.key)
+
+    def idle(self) -> None:
+        if not self.up.is_set():
+            raise SinkError("letters are not taken at night")
+
+
+def test_everything_is_delivered_in_order() -> None:
+    taken: list[object] = []
+    queue = SinkQueue(FunctionSink(taken.append, take_state=taken.append), length=1000)
+    given: list[AnsweredFrame | StateChange] = []
+    for i in range(200):
+        given.append(answered_frame(i))
+        queue.put(given[-1])
+    given.append(state_change())
+    queue.put_state(given[-1])
+    queue.close()
+    assert taken == given
+    status = queue.status()
+    assert (status.delivered, status.dropped, status.failed, status.queued) == (201, 0, 0, 0)
+
+
+def test_a_sink_that_blocks_for_ever_holds_up_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    never = threading.Event()
+    queue = SinkQueue(FunctionSink(lambda answered: never.wait(), name="stuck"), length=10)
+    frames = [answered_frame(i) for i in range(1000)]
+    started = time.monotonic()
+    for frame in frames:
+        queue.put(frame)
+    took_s = time.monotonic() - started
+    assert took_s < 1.0  # for a thousand
+    assert queue.status().dropped >= 1000 - 10 - 1
+    assert queue.status().queued <= 11
+    started = time.monotonic()
+    queue.close(timeout_s=0.2)
+    assert time.monotonic() - started < 5
+    assert re.search("stuck did not end within 0.2 s; of 1[01] results that waited, 0 are kept on disk", caplog.text)
+    assert caplog.text.count("the oldest is dropped") == 1
+    never.set()
+
+
+def test_the_newest_are_kept_when_the_queue_is_full() -> None:
+    taken: list[int] = []
+    entered, begin = threading.Event(), threading.Event()
+
+    def take(answered: AnsweredFrame) -> None:
+        entered.set()
+        begin.wait()
+        taken.append(answered.frame.index)
+
+    queue = SinkQueue(FunctionSink(take), length=3)
+    queue.put(answered_frame(0))
+    entered.wait()
+    for i in range(1, 10):
+        queue.put(answered_frame(i))
+    begin.set()
+    queue.close()
+    assert taken == [0, 7, 8, 9]
+    assert queue.status().dropped == 6
+
+
+def test_a_failure_is_said_once_and_tried_until_it_succeeds(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    taken: list[int] = []
+    well = threading.Event()
+
+    def take(answered: AnsweredFrame) -> None:
+        if not well.is_set():
+            raise SinkError("the disk is full; make room")
+        taken.append(answered.frame.index)
+
+    queue = SinkQueue(FunctionSink(take, name="lines"), backoff=soon())
+    for i in range(5):
+        queue.put(answered_frame(i))
+    until(lambda: queue.status().failed >= 3)
+    status = queue.status()
+    assert not status.ready
+    assert status.reason == "the disk is full; make room"
+    well.set()
+    until(lambda: queue.status().delivered == 5)
+    assert queue.status().ready
+    queue.close()
+    assert taken == [0, 1, 2, 3, 4]
+    assert caplog.text.count("the disk is full") == 1
+    assert caplog.text.count("lines is back") == 1
+
+
+def test_what_a_function_raises_costs_one_frame_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    taken: list[int] = []
+
+    def take(answered: AnsweredFrame) -> None:
+        if answered.frame.index % 2:
+            raise KeyError("odd")
+        taken.append(answered.frame.index)
+
+    queue = SinkQueue(FunctionSink(take), length=100)
+    for i in range(10):
+        queue.put(answered_frame(i))
+    queue.close()
+    assert taken == [0, 2, 4, 6, 8]
+    assert queue.status().failed == 5
+    assert caplog.text.count("KeyError: 'odd'; this result is given up") == 1
+
+
+def test_a_condition_that_raises_is_not_felt_by_the_cameras() -> None:
+    class Faulty(FunctionSink):
+        def prepare(self, answered: AnsweredFrame) -> AnsweredFrame:
+            raise ZeroDivisionError
+
+    queue = SinkQueue(Faulty(lambda answered: None))
+    queue.put(answered_frame())
+    assert "ZeroDivisionError" in queue.status().reason
+    queue.close()
+
+
+def test_what_is_not_delivered_waits_on_disk_and_comes_first(tmp_path: Path) -> None:
+    letters = Letters(tmp_path / "spool.sqlite")
+    queue = SinkQueue(letters, backoff=soon())
+    for i in range(50):
+        queue.put(answered_frame(i, prompts=("a", "b")))
+    until(lambda: queue.status().spooled == 100)
+    assert queue.status().reason == "letters are not taken at night"
+    letters.up.set()
+    for i in range(50, 100):
+        queue.put(answered_frame(i, prompts=("a", "b")))
+    until(lambda: queue.status().delivered == 200)
+    queue.close()
+    assert letters.received == [f"{i}.{part}" for i in range(100) for part in (0, 1)]
+    assert queue.status().spooled == 0
+
+
+def test_what_waits_at_the_end_is_delivered_by_the_next_run(tmp_path: Path) -> None:
+    night = SinkQueue(Letters(tmp_path / "spool.sqlite"), backoff=soon())
+    for i in range(20):
+        night.put(answered_frame(i))
+    night.close()
+    assert night.status().spooled == 20
+    letters = Letters(tmp_path / "spool.sqlite")
+    letters.up.set()
+    day = SinkQueue(letters)
+    until(lambda: day.status().delivered == 20)
+    day.close()
+    assert letters.received == [f"{i}.0" for i in range(20)]
+
+
+def test_a_refused_message_does_not_hold_up_those_behind_it(tmp_path: Path) -> None:
+    letters = Letters(tmp_path / "spool.sqlite")
+    letters.refused = {"3.0", "4.0"}
+    queue = SinkQueue(letters, backoff=soon())
+    for i in range(10):
+        queue.put(answered_frame(i))
+    until(lambda: queue.status().spooled == 10)
+    letters.up.set()
+    until(lambda: queue.status().delivered == 8)
+    queue.close()
+    assert letters.received == [f"{i}.0" for i in range(10) if i not in (3, 4)]
+    assert queue.status().spooled == 0
+
+
+def test_a_spilling_sink_that_hangs_at_the_end_keeps_its_results(tmp_path: Path) -> None:
+    class Hanging(Letters):
+        def write(self, item: Message) -> None:
+            entered.set()
+            never.wait()
+
+    entered, never = threading.Event(), threading.Event()
+    letters = Hanging(tmp_path / "spool.sqlite")
+    letters.up.set()
+    queue = SinkQueue(letters)
+    for i in range(10):
+        queue.put(answered_frame(i))
+    entered.wait()
+    queue.close(timeout_s=0.2)
+    assert queue.status().spooled == 10
+    never.set()
+
+
+def test_a_sink_says_when_to_try_again() -> None:
+    attempts: list[float] = []
+
+    def take(answered: AnsweredFrame) -> None:
+        attempts.append(time.monotonic())
+        if len(attempts) == 1:
+            raise BusyError("not now", wait_s=0.5)
+
+    queue = SinkQueue(FunctionSink(take), backoff=soon())
+    queue.put(answered_frame())
+    until(lambda: len(attempts) == 2)
+    queue.close()
+    assert attempts[1] - attempts[0] >= 0.5
+
+
+def test_only_sinks_of_messages_spill() -> None:
+    with pytest.raises(InputError, match="give drop-oldest"):
+        SinkQueue(FunctionSink(print), policy="spill")
