@@ -16,9 +16,8 @@ from rich.progress import track
 from ..runtime.draw import draw
 from ..runtime.model import Model, load
 from ..runtime.result import StreamResult
-from ..runtime.sources import VideoFile
-from ..runtime.stream import answer_frames
 from ..runtime.sinks.video_writer import VideoWriter
+from ..runtime.stream import open_watch
 from .clip import Clip, write_clip
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
@@ -77,6 +76,6 @@ def _worth(results: list[StreamResult]) -> float:
 
 
 def _answers(model: Model, clip: Path) -> Iterator[tuple[cv2.typing.MatLike, list[StreamResult]]]:
-    with VideoFile(clip) as frames:
-        for frame, results in answer_frames(model, frames, PROMPTS):
-            yield frame.image, results
+    with open_watch(model, clip, PROMPTS) as watch:
+        for answered in watch.answers():
+            yield answered.frame.image, list(answered.results)

@@ -238,45 +238,138 @@ def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def run(
-    bundle: BundleArgument,
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(help="Folder that `palijet export` wrote; none where --cameras names it.", show_default=False),
+    ] = None,
     source: Annotated[
-        str,
-        typer.Option(help="A picture, a video, a folder of pictures or a camera's index.", show_default=False),
-    ],
-    prompt: Annotated[list[str], typer.Option(help="What to ask; may be given several times.", show_default=False)],
+        list[str] | None,
+        typer.Option(
+            help="A picture, a video, a folder, a camera's index, rtsp://, http://, csi://, gst://, synthetic://; "
+            "may be given several times, as NAME=SOURCE too.",
+            show_default=False,
+        ),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="What to ask; may be given several times.", show_default=False)
+    ] = None,
+    cameras: Annotated[
+        Path | None,
+        typer.Option(help="A cameras.toml in place of --source and --prompt; read anew at SIGHUP.", show_default=False),
+    ] = None,
     jsonl: Annotated[str | None, typer.Option(help="File for one JSON line per result; - is standard output.")] = None,
     save: Annotated[Path | None, typer.Option(help="Annotated video to write (.mp4).")] = None,
+    sink: Annotated[
+        list[str] | None,
+        typer.Option(help="Where results go as well: mqtt://, https:// (webhook), a file; may be given several times."),
+    ] = None,
+    page: Annotated[
+        str | None, typer.Option(help="Serve a live page, /metrics and health: PORT or HOST:PORT.", show_default=False)
+    ] = None,
+    token: Annotated[str | None, typer.Option(help="That the page asks for.", envvar="PALIJET_TOKEN")] = None,
+    status: Annotated[
+        Path | None, typer.Option(help="JSON file that says how all cameras and sinks are, every second.")
+    ] = None,
     max_tokens: MaxTokensOption = None,
     choice: Annotated[
         list[str] | None, typer.Option(help="An answer that there is; give several, and there are no others.")
     ] = None,
     every: Annotated[int, typer.Option(help="Answer each n-th frame only.", min=1)] = 1,
+    fps: Annotated[
+        float | None, typer.Option(help="Answer so many frames per second at most.", show_default=False)
+    ] = None,
+    max_staleness: Annotated[
+        float | None, typer.Option(help="Seconds; a frame that is older when its turn comes is not answered.")
+    ] = None,
+    skip_unchanged: Annotated[
+        bool, typer.Option("--skip-unchanged", help="Repeat the last answer while the picture does not change.")
+    ] = False,
+    realtime: Annotated[bool, typer.Option("--realtime", help="Play a file as if it were a live camera.")] = False,
+    track: Annotated[bool, typer.Option("--track", help="Objects keep an id from frame to frame.")] = False,
+    width: Annotated[int | None, typer.Option(help="Of the picture: asked of a camera, or scaled to.")] = None,
+    height: Annotated[int | None, typer.Option(help="Likewise.")] = None,
+    capture_fps: Annotated[float | None, typer.Option(help="Frames per second that a camera is asked for.")] = None,
+    rotation: Annotated[int, typer.Option(help="Clockwise: 0, 90, 180 or 270 degrees.")] = 0,
+    crop: Annotated[str | None, typer.Option(help="Region of interest: X0,Y0,X1,Y1 in pixels.")] = None,
+    latency_ms: Annotated[int, typer.Option(help="Of a network stream's jitter buffer.", min=0)] = 100,
+    transport: Annotated[str, typer.Option(help="Of RTSP: tcp or udp.")] = "tcp",
+    reader: Annotated[str, typer.Option(help="auto, gstreamer or opencv.")] = "auto",
     drafts: Annotated[
         bool, typer.Option("--drafts/--no-drafts", help="Verify the last answer within the prefill of the next.")
     ] = True,
     pipeline: Annotated[bool, typer.Option("--pipeline", help="Encode the next frame while one is decoded.")] = False,
     limit: Annotated[int | None, typer.Option(help="Stop after so many answered frames.", min=1)] = None,
+    log_format: Annotated[str, typer.Option(help="Of the log on standard error: text or json.")] = "text",
     threads: ThreadsOption = 0,
     backend: BackendOption = "auto",
 ) -> None:
-    """Answer every frame of a source."""
+    """Answer the frames of one source or of many, for as long as they come."""
+    from .run_request import RunRequest, serve
+    from .runtime.cameras.options import CameraOptions
     from .runtime.stream import StreamOptions
-    from .show import run_source
+    from .runtime.watch.logs import configure
 
-    run_source(
-        bundle,
-        source,
-        prompt,
-        jsonl=jsonl,
-        save=save,
-        options=StreamOptions(
-            max_tokens=max_tokens, choices=choice or None, every=every, drafts=drafts, pipeline=pipeline
+    configure("info", log_format)  # type: ignore[arg-type]
+    serve(
+        RunRequest(
+            bundle=bundle,
+            sources=tuple(source or ()),
+            prompts=tuple(prompt or ()),
+            cameras=cameras,
+            jsonl=jsonl,
+            save=save,
+            sinks=tuple(sink or ()),
+            page=page,
+            token=token,
+            status=status,
+            limit=limit,
+            threads=threads,
+            backend=backend,
+            stream=StreamOptions(
+                max_tokens=max_tokens,
+                choices=choice or None,
+                every=every,
+                fps=fps,
+                max_staleness=max_staleness,
+                skip_unchanged=skip_unchanged,
+                realtime=realtime,
+                track=track,
+                drafts=drafts,
+                pipeline=pipeline,
+                camera=CameraOptions(
+                    width=width,
+                    height=height,
+                    capture_fps=capture_fps,
+                    rotation=rotation,
+                    crop=_region(crop),
+                    latency_ms=latency_ms,
+                    transport=transport,
+                    reader=reader,
+                ),
+            ),
         ),
-        limit=limit,
-        threads=threads,
-        backend=backend,
-        talk=talk,
+        talk,
     )
+
+
+@app.command()
+def cameras(as_json: JsonOption = False) -> None:
+    """List the cameras of this machine and their modes."""
+    from dataclasses import asdict
+
+    from .runtime.cameras.listing import list_cameras
+
+    found = list_cameras()
+    if as_json:
+        print(json.dumps([asdict(camera) for camera in found]))
+        return
+    if not found:
+        talk.print("no camera is plugged in; network cameras are given by address: --source rtsp://HOST/PATH")
+        return
+    table = Table("camera", "--source", "modes")
+    for camera in found:
+        table.add_row(camera.name, camera.address, ", ".join(str(mode) for mode in camera.modes) or "unknown")
+    _print_table(table)
 
 
 @app.command()
@@ -356,6 +449,17 @@ def demo(
     from .demo.tour import tour
 
     tour(output, precision=precision, threads=threads, bundle_only=bundle_only, talk=talk)
+
+
+def _region(text: str | None) -> tuple[int, int, int, int] | None:
+    """X0,Y0,X1,Y1."""
+    if text is None:
+        return None
+    try:
+        x0, y0, x1, y1 = (int(edge) for edge in text.split(","))
+    except ValueError:
+        raise InputError(f"crop is {text!r}; give X0,Y0,X1,Y1 in pixels") from None
+    return x0, y0, x1, y1
 
 
 def _say_error(sentence: str) -> None:

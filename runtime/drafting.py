@@ -23,12 +23,12 @@ class DraftMemory:
         self._adaptive = adaptive
         self._drafters: OrderedDict[Hashable, _native.Drafter] = OrderedDict()
 
-    def drafters(self, camera: Hashable | None, prompts: Sequence[str]) -> list[_native.Drafter | None]:
-        """One for each prompt; without a camera new ones, which know the grammar alone."""
+    def drafters(self, asked: Sequence[tuple[Hashable | None, str]]) -> list[_native.Drafter | None]:
+        """One for each camera and prompt; without a camera a new one, which knows the grammar alone."""
         found: list[_native.Drafter | None] = []
-        for prompt in prompts:
+        for camera, prompt in asked:
             drafter = self._new(prompt) if camera is None else self._of(camera, prompt)
-            found.append(None if drafter in found else drafter)  # a prompt that is asked twice in one call
+            found.append(None if drafter in found else drafter)  # what is asked twice in one call
         return found
 
     def _of(self, camera: Hashable, prompt: str) -> _native.Drafter:

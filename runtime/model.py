@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, overload
 
@@ -19,7 +19,7 @@ from .prompt import PromptTokenizer
 from .result import Choice, DetectedObject, Result, StreamResult, Timings, geometric_mean
 
 if TYPE_CHECKING:
-    from .sources import Source
+    from .stream import OneSource
 
 DEFAULT_MAX_TOKENS = 128
 _ANSWER_ROWS = 512  # room in the cache behind the image rows, for prompt and answer
@@ -69,6 +69,17 @@ class Encoded:
     images: _native.EncodedImages | None  # None: cancelled
     sizes: tuple[tuple[int, int], ...]  # width and height of each picture, pixels
     timings: _native.Timings
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt about one picture of an encoded batch."""
+
+    image: int  # which of them, from 0
+    prompt: str
+    camera: Hashable | None = None  # whose last answer to the prompt is guessed to hold; None: no answer
+    max_tokens: int | None = None  # of the answer; None: 128, or what the cache has room for
+    choices: Sequence[str] | None = None  # the answers that there are; None: any
 
 
 class Model:
@@ -164,7 +175,8 @@ class Model:
                 cancel=cancel,
             )
         else:
-            results = self.answer(self.encode(image, cancel=cancel), prompts, choices=choices, cancel=cancel)
+            questions = [Question(0, one, choices=choices) for one in prompts]
+            results = self.ask(self.encode([image], cancel=cancel), questions, cancel=cancel)
         return results[0] if isinstance(prompt, str) else results
 
     def predict_batch(
@@ -194,122 +206,129 @@ class Model:
         return self._generate(
             frames,
             [frame.size for frame in frames],
-            image_of_prompt,
-            [prompt for _, prompt in pairs],
+            [Question(image, prompt, camera) for image, (_, prompt) in zip(image_of_prompt, pairs, strict=True)],
             max_tokens=max_tokens,
-            camera=camera,
             on_token=on_token,
             cancel=cancel,
             ignore_stop=ignore_stop,
         )
 
-    def encode(self, image: Image, *, cancel: _native.CancelToken | None = None) -> Encoded:
-        """Run the vision encoder on a picture, to be answered later; another thread may decode meanwhile."""
-        frame = open_frame(image, self._device)
-        images, timings = self._pipeline.encode([frame], cancel=cancel)
-        return Encoded(images, (frame.size,), timings)
+    def encode(self, images: Sequence[Image], *, cancel: _native.CancelToken | None = None) -> Encoded:
+        """Run the vision encoder on pictures, all at once, to ask about them later; another thread may decode meanwhile."""
+        frames = [open_frame(image, self._device) for image in images]
+        encoded, timings = self._pipeline.encode(frames, cancel=cancel)
+        return Encoded(encoded, tuple(frame.size for frame in frames), timings)
 
-    def answer(
-        self,
-        encoded: Encoded,
-        prompts: Sequence[str],
-        *,
-        max_tokens: int | None = None,
-        choices: Sequence[str] | None = None,
-        camera: Hashable | None = None,
-        on_token: OnToken | None = None,
-        cancel: _native.CancelToken | None = None,
+    def ask(
+        self, encoded: Encoded, questions: Sequence[Question], *, cancel: _native.CancelToken | None = None
     ) -> list[Result]:
-        """Answer prompts about an encoded picture; all else as in `predict`."""
-        if choices is not None:
-            return [self._choose(encoded, prompt, choices, cancel) for prompt in prompts]
-        if not prompts:
-            return []
-        return self._generate(
-            encoded.images,
-            encoded.sizes,
-            [0] * len(prompts),
-            prompts,
-            max_tokens=max_tokens,
-            camera=camera,
-            on_token=on_token,
-            cancel=cancel,
-            before=encoded.timings,
-        )
+        """Answer questions about encoded pictures, decoded together where their longest answer is the same."""
+        results: dict[int, Result] = {}
+        together: dict[int | None, list[int]] = {}
+        for number, question in enumerate(questions):
+            if question.choices is not None:
+                results[number] = self._choose(encoded, question, question.choices, cancel)
+            else:
+                together.setdefault(question.max_tokens, []).append(number)
+        for max_tokens, numbers in together.items():
+            answers = self._generate(
+                encoded.images,
+                encoded.sizes,
+                [questions[number] for number in numbers],
+                max_tokens=max_tokens,
+                on_token=None,
+                cancel=cancel,
+                before=encoded.timings,
+            )
+            results.update(zip(numbers, answers, strict=True))
+        return [results[number] for number in range(len(questions))]
 
     @overload
     def stream(  # type: ignore[overload-overlap]  # a str is a sequence of str as well
-        self, source: str | os.PathLike[str] | int | Source, prompt: str, **options: Any
+        self, source: OneSource | Mapping[str, OneSource], prompt: str, **options: Any
     ) -> Iterator[StreamResult]: ...
 
     @overload
     def stream(
-        self, source: str | os.PathLike[str] | int | Source, prompt: Sequence[str], **options: Any
+        self, source: OneSource | Mapping[str, OneSource], prompt: Sequence[str], **options: Any
     ) -> Iterator[list[StreamResult]]: ...
 
     def stream(
-        self, source: str | os.PathLike[str] | int | Source, prompt: str | Sequence[str], **options: Any
+        self, source: OneSource | Mapping[str, OneSource], prompt: str | Sequence[str], **options: Any
     ) -> Iterator[StreamResult] | Iterator[list[StreamResult]]:
-        """Answer frame after frame of a picture, a folder, a video file or a camera; see `sources.open_source`.
+        """Answer frame after frame of a picture, a folder, a video or a camera (`sources.open_source`), or of several by name.
 
-        options: the fields of `stream.StreamOptions`: max_tokens, choices, every, max_staleness, drafts, pipeline. With several
-        prompts each item is a list of results, in their order.
+        Of a file every frame is answered, of a live source the newest one; a camera that is off or fails is connected anew, for
+        ever. options: the fields of `stream.StreamOptions` (max_tokens, choices, every, fps, max_staleness, skip_unchanged,
+        realtime, track, drafts, pipeline) and of `cameras.options.CameraOptions` (width, height, rotation, crop, transport,
+        silence_s, ...). With several prompts each item is a list of results, in their order.
 
         Raises:
-            SourceError: the source cannot be opened.
+            SourceError: a source is none, or a file that cannot be read.
         """
-        from .sources import open_source
-        from .stream import StreamOptions, answer_frames
+        from .stream import open_watch, stream_options
 
-        known = [field.name for field in fields(StreamOptions)]
-        unknown = sorted(set(options) - set(known))
-        if unknown:
-            raise InputError(f"stream has no option {unknown[0]}; it has {', '.join(known)}")
-        how = StreamOptions(**options)
         prompts = [prompt] if isinstance(prompt, str) else prompt
-        with open_source(source) as frames:
-            for _, results in answer_frames(self, frames, prompts, how):
-                yield results[0] if isinstance(prompt, str) else results  # type: ignore[misc]
+        with open_watch(self, source, prompts, stream_options(options)) as watch:
+            for answered in watch.answers():
+                yield answered.results[0] if isinstance(prompt, str) else list(answered.results)  # type: ignore[misc]
+
+    def check_prompt(self, prompt: str, *, max_tokens: int | None = None, choices: Sequence[str] | None = None) -> None:
+        """See whether a prompt can be asked.
+
+        Raises:
+            InputError: the cache has no room for it and its answer, or its choices are none.
+        """
+        rows = self.bundle.manifest.vision.rows + len(self._tokenizer.encode(prompt))
+        longest = max_tokens or 1
+        if choices is not None:
+            longest = 1 + max(map(len, choice_tokens(choices, self._tokenizer, self.bundle.manifest.tokens.eos[0])))
+        if rows + longest - 1 > self.max_rows:
+            raise InputError(
+                f"{prompt!r} and its answer take {rows + longest - 1} rows with the picture's, and the cache has "
+                f"{self.max_rows}; shorten it or load the model with a larger max_rows"
+            )
 
     def _generate(
         self,
         images: Sequence[_native.Frame] | _native.EncodedImages | None,
         sizes: Sequence[tuple[int, int]],
-        image_of_prompt: Sequence[int],
-        prompts: Sequence[str],
+        questions: Sequence[Question],
         *,
         max_tokens: int | None,
-        camera: Hashable | None,
         on_token: OnToken | None,
         cancel: _native.CancelToken | None,
         ignore_stop: bool = False,
         before: _native.Timings | None = None,
     ) -> list[Result]:
         """before: what the pictures took, where they are encoded already."""
-        tokens = [self._tokenizer.encode(prompt) for prompt in prompts]
+        tokens = [self._tokenizer.encode(question.prompt) for question in questions]
         generations, timings = self._pipeline.generate(
             images,
             tokens,
-            image_of_prompt,
+            [question.image for question in questions],
             max_tokens=self._max_tokens(max_tokens, max(map(len, tokens))),
             stop_tokens=[] if ignore_stop else list(self.bundle.manifest.tokens.eos),
-            drafters=self._drafts.drafters(camera, prompts) if self._drafts else (),
+            drafters=self._drafts.drafters([(one.camera, one.prompt) for one in questions]) if self._drafts else (),
             on_token=on_token,
             cancel=cancel,
         )
         return [
-            self._result(prompt, generation, sizes[image], _timings(timings, before, generation))
-            for prompt, generation, image in zip(prompts, generations, image_of_prompt, strict=True)
+            self._result(question.prompt, generation, sizes[question.image], _timings(timings, before, generation))
+            for question, generation in zip(questions, generations, strict=True)
         ]
 
     def _choose(
-        self, encoded: Encoded, prompt: str, choices: Sequence[str], cancel: _native.CancelToken | None
+        self, encoded: Encoded, question: Question, choices: Sequence[str], cancel: _native.CancelToken | None
     ) -> Result:
         said = choice_tokens(choices, self._tokenizer, self.bundle.manifest.tokens.eos[0])
-        scores, timings = self._pipeline.score(encoded.images, 0, self._tokenizer.encode(prompt), said, cancel=cancel)
+        prompt, size = question.prompt, encoded.sizes[question.image]
+        scores, timings = self._pipeline.score(
+            encoded.images, question.image, self._tokenizer.encode(prompt), said, cancel=cancel
+        )
         record = replace(_timings(timings, encoded.timings), decoder_calls=timings.decoder_calls)
         if len(scores) < len(said):
-            return Result(prompt, "", (), (), "cancelled", None, (), "", encoded.sizes[0], record)
+            return Result(prompt, "", (), (), "cancelled", None, (), "", size, record)
         logprobs = [sum(tokens) for tokens in scores]
         weighed = tuple(map(Choice, choices, normalized(logprobs), logprobs))
         best = max(range(len(said)), key=logprobs.__getitem__)
@@ -322,7 +341,7 @@ class Model:
             stop_logprob=None,
             objects=(),
             incomplete="",
-            image_size=encoded.sizes[0],
+            image_size=size,
             timings=replace(record, tokens=len(said[best])),
             choices=weighed,
         )

@@ -1,22 +1,25 @@
-"""Frame after frame: what a model says about each, with what a stream makes possible.
+"""Frame after frame of one source or several: the same prompts about each, as `Model.stream` and `palijet run` ask them.
 
 The last answer to a prompt is guessed to hold (drafts), and the next frame can be encoded while one is decoded (pipeline).
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
+from .cameras.options import CameraOptions
 from .errors import InputError
-from .result import Result, StreamResult
-from .sources import Frame
+from .sources import Source, parse_uri
+from .watch.watch import Watch, WatchOptions
+from .watch.watched import Prompt, WatchedCamera
 
 if TYPE_CHECKING:
-    from .model import Encoded, Model
+    from .model import Model
+
+OneSource = str | os.PathLike[str] | int | Source
 
 
 @dataclass(frozen=True)
@@ -26,68 +29,75 @@ class StreamOptions:
     max_tokens: int | None = None  # of an answer; None: 128, or what the cache has room for
     choices: Sequence[str] | None = None  # the answers that there are; None: any
     every: int = 1  # answer each n-th frame only
-    max_staleness: float | None = None  # seconds after which a result counts as stale
+    fps: float | None = None  # answer so many frames per second at most, of each source
+    max_staleness: float | None = None  # seconds; a frame that is older when its turn comes is not answered but counted
+    skip_unchanged: bool = False  # repeat the last answer while the picture does not change
+    realtime: bool = False  # play a file as if it were a live camera
+    track: bool = False  # objects keep an id from frame to frame
     drafts: bool = True  # verify the last answer within the prefill of the next
     pipeline: bool = False  # encode the next frame while one is decoded
-
-    def __post_init__(self) -> None:
-        if self.every < 1:
-            raise InputError(f"every is {self.every}; give 1 or more")
+    camera: CameraOptions = field(default_factory=CameraOptions)  # how a live source is captured and watched
 
 
-def answer_frames(
-    model: Model, frames: Iterable[Frame], prompts: Sequence[str], options: StreamOptions | None = None
-) -> Iterator[tuple[Frame, list[StreamResult]]]:
-    """Each frame that is answered, with one result per prompt, in the order of the frames.
+def stream_options(given: Mapping[str, Any]) -> StreamOptions:
+    """From keyword arguments: fields of StreamOptions, and those of CameraOptions without a level between.
 
-    With `pipeline`, at most one frame waits, encoded, for the one before it.
+    Raises:
+        InputError: there is no such option, or not such a value.
+    """
+    own = {field.name for field in fields(StreamOptions)}
+    of_camera = {field.name for field in fields(CameraOptions)}
+    if unknown := sorted(set(given) - own - of_camera):
+        raise InputError(f"stream has no option {unknown[0]}; it has {', '.join(sorted(own | of_camera))}")
+    camera = {name: value for name, value in given.items() if name in of_camera}
+    plain = {name: value for name, value in given.items() if name in own}
+    if camera:
+        plain["camera"] = CameraOptions(**camera)
+    return StreamOptions(**plain)
+
+
+def open_watch(
+    model: Model,
+    source: OneSource | Mapping[str, OneSource],
+    prompts: Sequence[str],
+    options: StreamOptions | None = None,
+) -> Watch:
+    """A watch over one source, or over several by their names; all are asked the same prompts.
+
+    Raises:
+        SourceError: a source is none, or a file that cannot be read. A camera that is off is a state.
     """
     options = options or StreamOptions()
-    encoded = _encoded(model, _every(frames, options.every), ahead=options.pipeline)
-    for answered, (frame, images) in enumerate(encoded):
-        results = model.answer(
-            images,
-            prompts,
-            max_tokens=options.max_tokens,
-            choices=options.choices,
-            camera=frame.source if options.drafts else None,
+    named = source if isinstance(source, Mapping) else {_name(source): source}
+    cameras = watched_cameras(named, prompts, options)
+    return Watch(model, cameras, WatchOptions(drafts=options.drafts, pipeline=options.pipeline))
+
+
+def watched_cameras(
+    sources: Mapping[str, OneSource], prompts: Sequence[str], options: StreamOptions
+) -> tuple[WatchedCamera, ...]:
+    """Sources by their names, all asked the same prompts."""
+    asked = tuple(
+        Prompt(text, choices=options.choices, max_tokens=options.max_tokens, track=options.track) for text in prompts
+    )
+    return tuple(
+        WatchedCamera(
+            name=name,
+            source=source if isinstance(source, Source) else str(source),
+            prompts=asked,
+            fps=options.fps,
+            every=options.every,
+            max_staleness=options.max_staleness,
+            skip_unchanged=options.skip_unchanged,
+            realtime=options.realtime,
+            options=options.camera,
         )
-        age = time.time() - frame.captured_at
-        yield (
-            frame,
-            [
-                StreamResult(
-                    **{field.name: getattr(result, field.name) for field in fields(Result)},
-                    source=frame.source,
-                    frame_index=frame.index,
-                    captured_at=frame.captured_at,
-                    frame_age=age,
-                    dropped=frame.index - answered,
-                    stale=options.max_staleness is not None and age > options.max_staleness,
-                )
-                for result in results
-            ],
-        )
+        for name, source in sources.items()
+    )
 
 
-def _every(frames: Iterable[Frame], every: int) -> Iterator[Frame]:
-    for frame in frames:
-        if frame.index % every == 0:
-            yield frame
-
-
-def _encoded(model: Model, frames: Iterator[Frame], *, ahead: bool) -> Iterator[tuple[Frame, Encoded]]:
-    if not ahead:
-        for frame in frames:
-            yield frame, model.encode(frame.image)
-        return
-
-    def fetch() -> tuple[Frame, Encoded] | None:
-        frame = next(frames, None)
-        return None if frame is None else (frame, model.encode(frame.image))
-
-    with ThreadPoolExecutor(1, thread_name_prefix="palijet-encode") as worker:
-        waiting: Future[tuple[Frame, Encoded] | None] = worker.submit(fetch)
-        while (found := waiting.result()) is not None:
-            waiting = worker.submit(fetch)
-            yield found
+def _name(source: OneSource) -> str:
+    """What a source is called that was given no name."""
+    return (
+        getattr(source, "name", type(source).__name__) if isinstance(source, Source) else parse_uri(str(source)).shown
+    )

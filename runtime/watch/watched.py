@@ -1,0 +1,61 @@
+"""What is watched: a source, what is asked about its frames, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..cameras.options import CameraOptions
+from ..errors import InputError
+from ..sources import Source
+
+if TYPE_CHECKING:
+    from ..tracking import Line, Zone
+    from .condition import Condition
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Something that is asked about a camera's frames."""
+
+    text: str
+    name: str = ""  # by which conditions call it; none: its text
+    every_s: float = 0.0  # asked once in so many seconds; 0: about every frame that is answered
+    when: Condition | None = None  # asked only where it holds, by the other answers about the same frame
+    choices: Sequence[str] | None = None  # the answers that there are; None: any
+    max_tokens: int | None = None  # of the answer
+    track: bool = False  # its objects keep an id from frame to frame
+
+    @property
+    def key(self) -> str:
+        """By which conditions call it."""
+        return self.name or self.text
+
+
+@dataclass(frozen=True)
+class WatchedCamera:
+    """A source and what is asked about it. Two of these that are equal are the same to a reload."""
+
+    name: str
+    source: str | Source
+    prompts: tuple[Prompt, ...]
+    fps: float | None = None  # answered frames per second, at most
+    priority: int = 0  # higher ones have their turn first
+    every: int = 1  # each n-th frame only
+    max_staleness: float | None = None  # seconds; an older frame is not answered but counted
+    skip_unchanged: bool = False  # repeat the last answer while the picture does not change
+    realtime: bool = False  # play a file as if it were a live camera
+    options: CameraOptions = field(default_factory=CameraOptions)
+    zones: tuple[Zone, ...] = ()
+    lines: tuple[Line, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise InputError(f"every is {self.every}; give 1 or more")
+        if self.fps is not None and not self.fps > 0:
+            raise InputError(f"fps is {self.fps}; give frames per second above 0")
+        if self.max_staleness is not None and not self.max_staleness > 0:
+            raise InputError(f"max_staleness is {self.max_staleness}; give seconds above 0")
+        if not self.prompts:
+            raise InputError(f"nothing is asked about {self.name}; give a prompt")
