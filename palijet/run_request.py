@@ -114,8 +114,12 @@ def _named(given: str) -> tuple[str, str]:
 
 def _sinks(request: RunRequest, configured: Sequence[SinkConfig], terminal: bool) -> list[SinkConfig]:
     """Results go to standard output unless they go elsewhere or a person looks at it."""
-    said = [*([request.jsonl] if request.jsonl else []), *([str(request.save)] if request.save else []), *request.sinks]
-    if request.save and request.save.suffix.lower() != ".mp4":
+    said = list(request.sinks)
+    if request.jsonl is not None:
+        said.insert(0, "-" if request.jsonl == "-" else f"lines:{request.jsonl}")
+    if request.save is not None:
+        said.append(str(request.save))
+    if request.save is not None and request.save.suffix.lower() != ".mp4":
         raise InputError(f"{request.save} cannot be written: give the name of a file that ends in .mp4")
     sinks = [*configured, *(SinkConfig(address, {}) for address in said)]
     if request.jsonl is None and not terminal and not configured:

@@ -19,7 +19,7 @@ class Load:
         self._queue = queue
         self._interval_s = 1 / per_s
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Load:
         self._thread.start()

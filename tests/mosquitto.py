@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from until import until
 
 
 class Broker:
-    """Mosquitto, to be killed and started again over the same files."""
+    """Mosquitto, to be killed and started again over the same files. Used in a `with`, which starts and kills it."""
 
     def __init__(self, folder: Path, *lines: str, persistence: bool = True) -> None:
         """lines: more of its configuration; without them anybody may do anything."""
@@ -34,7 +35,8 @@ class Broker:
                     "user root",
                     f"persistence {str(persistence).lower()}",
                     f"persistence_location {folder}/",
-                    "autosave_interval 0",  # when told to by `save`
+                    "autosave_on_changes true",
+                    "autosave_interval 1",  # every change is saved
                     "max_queued_messages 100000",  # 2.0.11 takes 0 for none where it refuses a message
                     "log_dest stderr",
                     *(lines or ["allow_anonymous true"]),
@@ -43,6 +45,15 @@ class Broker:
             )
         )
         self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Broker:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
 
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
@@ -55,7 +66,7 @@ class Broker:
             self._process.wait()
             self._process = None
 
-    def stop(self, how: int) -> None:
+    def send(self, how: int) -> None:
         """Send it a signal."""
         assert self._process is not None
         self._process.send_signal(how)
@@ -86,7 +97,7 @@ class Listener:
         self._client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
         self._client.on_subscribe = lambda *_: self.subscribed.set()
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         assert self.subscribed.wait(20)
 
@@ -101,10 +112,24 @@ class Listener:
 
     def close(self) -> None:
         self._done.set()
-        self._thread.join()
+        self._thread.join(20)
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def payloads(self, topic: str) -> list[bytes]:
         return [payload for its_topic, payload, _ in list(self.messages) if its_topic == topic]
+
+    @property
+    def newest(self) -> int:
+        """The sequence of the last message, where that was a result; else 0."""
+        topic, payload, _ = self.messages[-1] if self.messages else ("", b"", False)
+        return int(json.loads(payload)["sequence"]) if topic.endswith("/result") else 0
 
     def results(self) -> list[dict[str, Any]]:
         return [json.loads(payload) for topic, payload, _ in list(self.messages) if topic.endswith("/result")]

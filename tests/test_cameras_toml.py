@@ -344,14 +344,11 @@ VALUES = st.sampled_from(
 )
 
 
+LINES = st.lists(st.tuples(KEYS, st.integers(0, 3), VALUES, BLANKS), max_size=4, unique_by=lambda line: line[0])
+
+
 @settings(deadline=None)
-@given(
-    st.lists(
-        st.tuples(
-            KEYS, BLANKS, st.lists(st.tuples(KEYS, st.integers(0, 3), VALUES, BLANKS), max_size=5, unique_by=lambda one: one[0])
-        )
-    )
-)
+@given(st.lists(st.tuples(KEYS, BLANKS, LINES), max_size=5))
 def test_every_key_of_a_sound_file_is_found_where_it_was_written(
     tables: list[tuple[str, str, list[tuple[str, int, str, str]]]],
 ) -> None:

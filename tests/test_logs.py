@@ -14,9 +14,10 @@ import pytest
 from rich.console import Console
 from rich.live import Live
 
+from palijet.runtime.cameras.state_log import log_change
 from palijet.runtime.cameras.status import CameraState, StateChange
 from palijet.runtime.errors import InputError
-from palijet.runtime.watch.logs import configure, log_change
+from palijet.runtime.watch.logs import configure
 
 LOST = StateChange("gate", 0.0, CameraState.LIVE, CameraState.RECONNECTING, "no frame for 5.0 s", 84.2468)
 

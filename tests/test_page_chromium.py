@@ -95,15 +95,15 @@ def test_the_screenshot_shows_the_boxes_of_every_camera(
             screenshot, places = asyncio.run(look())
     finally:
         watching.server.close()
-    plain = np.asarray(image)
+    drawn = result.draw(image)  # enlarged by a whole factor
     for left, top, width, height in places:
         assert height == pytest.approx(width * 240 / 320, abs=2)
         for thing in result.objects:
             x0, y0, x1, y1 = thing.box
             for x, y in (((x0 + x1) / 2, y1), (x0, (y0 + y1) / 2)):  # on the lower and on the left edge
-                found = patch(screenshot, left + x * width / 320, top + y * height / 240)
-                was = patch(plain, x, y)
-                assert saturation(found) > 0.5 > saturation(was) or saturation(found) > saturation(was) + 0.1, thing
+                colour = drawn[round(y * drawn.shape[0] / 240), round(x * drawn.shape[1] / 320)]
+                assert distance(screenshot, left + x * width / 320, top + y * height / 240, colour) < 80
+                assert distance(image, x, y, colour) > 80  # which was not there before
 
 
 def test_text_is_text_and_not_markup() -> None:
@@ -188,29 +188,24 @@ def test_the_page_comes_back_when_the_server_does() -> None:
             first = Watching(["gate"], options)
             try:
                 await page.open(first.server.url)
-                await page.wait_for("document.getElementById('connection').innerText === 'connected'")
+                await page.wait_for("document.getElementById('connection')?.innerText === 'connected'")
             finally:
                 first.server.close()
             await page.wait_for(
-                "document.getElementById('connection').innerText === 'the server is gone; trying again'"
+                "document.getElementById('connection')?.innerText === 'the server is gone; trying again'"
             )
             second = Watching(["gate", "door"], options)
             try:
                 await page.wait_for("document.querySelectorAll('.camera').length === 2")
-                await page.wait_for("document.getElementById('connection').innerText === 'connected'")
+                await page.wait_for("document.getElementById('connection')?.innerText === 'connected'")
             finally:
                 second.server.close()
 
     asyncio.run(look())
 
 
-def patch(picture: np.ndarray, x: float, y: float) -> np.ndarray:
-    """Some pixels around a place, [5, 5, 3] or fewer at the rim."""
+def distance(picture: np.ndarray, x: float, y: float, colour: np.ndarray) -> float:
+    """Of the colour that comes nearest to `colour`, within two pixels of a place; 0 to 441."""
     column, row = round(x), round(y)
-    return picture[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3]
-
-
-def saturation(pixels: np.ndarray) -> float:
-    """Of the most colourful pixel, 0 to 1."""
-    values = pixels.reshape(-1, 3).astype(float)
-    return float(((values.max(axis=1) - values.min(axis=1)) / np.maximum(values.max(axis=1), 1)).max())
+    pixels = picture[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3].reshape(-1, 3).astype(float)
+    return float(np.linalg.norm(pixels - colour, axis=1).min())

@@ -16,6 +16,7 @@ from .backoff import Backoff
 from .frame_rate import FrameRate
 from .latest_frame import CapturedFrame, LatestFrame
 from .options import CameraOptions
+from .state_log import log_change
 from .status import CameraState, CameraStatus, StateChange
 from .watchdog import Live, Lost, Over, Stale, Watchdog
 
@@ -247,7 +248,7 @@ class Camera(Source):
             ):
                 self._reconnects += 1
             change = StateChange(self.name, self._since, before, state, reason, self._since_monotonic - since)
-        log.log(logging.INFO if state in (CameraState.LIVE, CameraState.ENDED) else logging.WARNING, "%s", change)
+        log_change(change)
         if self.on_change is not None:
             self._tell(self.on_change, change)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..sources.uri import SourceKind, SourceUri, redact
+from .failures import not_found, refused, without_video
 from .gst_pipelines import PACKAGES
 from .reachability import why_unreachable
 from .reader import CaptureError
@@ -65,14 +66,13 @@ def failure_of(error: GstError, uri: SourceUri, *, missing: Sequence[str] = (), 
             " (sudo /opt/nvidia/jetson-io/jetson-io.py), and nvargus-daemon up (sudo systemctl restart nvargus-daemon)?",
         )
     if what == _NOT_FOUND and "resolve" not in words:
-        return CaptureError(
-            "unreachable", f"{where} is not there, says its server (404); check the path of the address"
-        )
+        return not_found(uri)
     if what in _OPEN or "resolve" in words:
         return CaptureError("unreachable", why_unreachable(uri) or f"{where} cannot be opened: {words}")
     if "any UDP packets" in words:
         return CaptureError(
-            "unreachable", f"{where} sends nothing by UDP, or a firewall keeps it; try TCP (transport = tcp), which is the default"
+            "unreachable",
+            f"{where} sends nothing by UDP, or a firewall keeps it; try TCP (transport = tcp), which is the default",
         )
     if what in _READ:
         return CaptureError("unreachable", f"{where} was lost: {words}")
@@ -81,21 +81,6 @@ def failure_of(error: GstError, uri: SourceUri, *, missing: Sequence[str] = (), 
     if what in _DECODE:
         return CaptureError("decode", f"{where} cannot be decoded: {words}")
     return CaptureError("other", f"{where} failed: {words}")
-
-
-def refused(uri: SourceUri) -> CaptureError:
-    """Wrong user or password, or none."""
-    how = (
-        "its user or password is wrong"
-        if uri.user
-        else f"it wants a user and a password: {uri.scheme}://USER:PASSWORD@…"
-    )
-    return CaptureError("credentials", f"{uri.shown} refuses: {how}")
-
-
-def without_video(uri: SourceUri) -> CaptureError:
-    """A stream that holds none."""
-    return CaptureError("no-video", f"{uri.shown} has no video stream; check the path of the address")
 
 
 def without_codec(uri: SourceUri, missing: Sequence[str]) -> CaptureError:

@@ -265,6 +265,8 @@ def _tune(_pipeline: Any, _bin: Any, element: Any) -> None:
         element.set_property("single-stream", True)  # or decodebin waits for more, for seconds
     elif name == "nvv4l2decoder" and element.find_property("disable-dpb"):
         element.set_property("disable-dpb", True)  # a camera sends no frame before one that it refers to
+    if element.find_property("wait-for-keyframe"):  # of RTP's depayloaders, also after packets were lost
+        element.set_property("wait-for-keyframe", True)
     if element.find_property("output-corrupt"):  # of libav's decoders, which show grey until the first key frame comes
         element.set_property("output-corrupt", False)
     if element.find_property("discard-corrupted-frames"):

@@ -15,15 +15,16 @@ import numpy as np
 
 from ..cameras.options import CameraOptions
 from ..sources.uri import SourceKind, SourceUri
+from .failures import not_found, refused, without_video
 from .geometry import apply_geometry
-from .gst_errors import refused, without_video
 from .gst_pipelines import is_paced
 from .pace import Pace
 from .protocol import Ended, Opened
 from .reachability import why_unreachable
 from .reader import CaptureError, Picture, Reader
 
-SAID_BYTES = 16 * 1024
+SAID_BYTES = 16 * 1024  # of what is printed while a source is opened: the first of it tells why it is not
+NEARLY = 0.9  # of a time limit: who gave up then, gave up because of it
 
 
 class OpenCvReader(Reader):
@@ -53,6 +54,7 @@ class OpenCvReader(Reader):
             f"rtsp_transport;{options.transport}|fflags;nobuffer|flags;low_delay|max_delay;{options.latency_ms * 1000}"
         )
         os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "24"  # errors and warnings; "401 Unauthorized" is one
+        began = time.monotonic()
         with _printed() as said:
             self._capture = self._open()
             opened = self._capture.isOpened()
@@ -60,7 +62,7 @@ class OpenCvReader(Reader):
                 read, self._waiting = self._capture.read()
         if not opened or not read:
             self._capture.release()
-            raise self._failure("\n".join(said))
+            raise self._failure("\n".join(said), time.monotonic() - began)
         self._opened_as: Opened | None = self._opened()
 
     @staticmethod
@@ -77,7 +79,7 @@ class OpenCvReader(Reader):
         else:
             asked = time.monotonic()
             read, image = self._capture.read()
-            if not read and time.monotonic() - asked >= self._options.silence_s * 0.9:
+            if not read and time.monotonic() - asked >= self._options.silence_s * NEARLY:
                 raise CaptureError(
                     "unreachable", f"{self._uri.shown} has sent nothing for {self._options.silence_s:g} s"
                 )
@@ -136,8 +138,8 @@ class OpenCvReader(Reader):
         scale = self._uri.kind != SourceKind.DEVICE
         return apply_geometry(np.asarray(image, np.uint8), self._options, scale=scale)
 
-    def _failure(self, said: str) -> CaptureError:
-        """By what FFmpeg or V4L2 wrote while it opened the source."""
+    def _failure(self, said: str, took_s: float) -> CaptureError:
+        """By what FFmpeg or V4L2 wrote while it opened the source, and how long that took."""
         uri = self._uri
         if re.search(r"\b40[13]\b", said):
             return refused(uri)
@@ -147,22 +149,16 @@ class OpenCvReader(Reader):
                 f"{uri.shown} cannot be opened; is it plugged in, yours to read, and not in use by another program?",
             )
         if re.search(r"\b404\b", said):
-            return CaptureError(
-                "unreachable", f"{uri.shown} is not there, says its server (404); check the path of the address"
-            )
+            return not_found(uri)
         if reason := why_unreachable(uri):
             return CaptureError("unreachable", reason)
         if "ecoder" in said and "not found" in said:
             return CaptureError(
                 "codec", f"{uri.shown} is coded in a way that OpenCV's FFmpeg has no decoder for; use GStreamer"
             )
-        if self._capture_had_no_video(said):
-            return without_video(uri)
-        return CaptureError("unreachable", f"{uri.shown} gave no picture in {self._options.connect_s:g} s")
-
-    @staticmethod
-    def _capture_had_no_video(said: str) -> bool:
-        return "timeout" not in said.lower() and "timed out" not in said.lower()
+        if took_s >= self._options.connect_s * NEARLY:
+            return CaptureError("unreachable", f"{uri.shown} gave no picture in {self._options.connect_s:g} s")
+        return without_video(uri)
 
 
 @contextmanager

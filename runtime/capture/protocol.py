@@ -41,7 +41,7 @@ class Opened(msgspec.Struct, tag=True, frozen=True):
     width: int
     height: int
     fps: float  # as the stream says; 0: it does not
-    reader: str  # gstreamer or opencv
+    reader: str  # gstreamer, opencv, or paced: a file or a registered source
     format: str = ""  # the stream's own: "H264", "JPEG"
 
 

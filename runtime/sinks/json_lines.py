@@ -78,8 +78,12 @@ class JsonLines(Sink):
 
     def write(self, item: bytes) -> None:
         if self.options.path is None:
-            sys.stdout.buffer.write(item)
-            sys.stdout.buffer.flush()
+            try:
+                sys.stdout.buffer.write(item)
+                sys.stdout.buffer.flush()
+            except BrokenPipeError:
+                self.reader_gone = True
+                raise
             return
         try:
             if self._is_gone(self.options.path):

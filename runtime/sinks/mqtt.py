@@ -321,7 +321,8 @@ class Mqtt(Sink):
     ) -> None:
         with self._changed:
             self._connected = False
-            self._lost = self._lost or f"the broker {self._where} is gone: {reason}"
+            why = "it ended the connection" if reason.getName() == "Unspecified error" else str(reason)
+            self._lost = self._lost or f"the broker {self._where} is gone: {why}; see that it runs"
             self._changed.notify_all()
 
     def _on_publish(

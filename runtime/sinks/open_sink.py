@@ -16,7 +16,7 @@ from .spool import SpoolOptions
 from .video import Video, VideoOptions
 from .webhook import Webhook, WebhookOptions
 
-ADDRESSES = "-, FILE.jsonl, FILE.mp4, snapshots:FOLDER, mqtt://host/prefix, mqtts://host/prefix or https://host/path"
+ADDRESSES = "-, FILE.jsonl, lines:FILE, FILE.mp4, snapshots:FOLDER, mqtt://host/prefix, mqtts://host/prefix or https://host/path"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def open_sink(address: str, options: Mapping[str, Any] | None = None, setting: S
             return Video(VideoOptions(path=Path(address), **{**usual, **lines, **given}))
         case "lines":
             _check(address, given, JsonLinesOptions, said_by_address={"path"})
-            path = None if address == "-" else Path(address)
+            path = None if address == "-" else Path(address.removeprefix("lines:"))
             return JsonLines(JsonLinesOptions(path=path, **{"append": setting.live, **given}))
     raise InputError(f"{_safe(address)} is no sink; give {ADDRESSES}")
 
@@ -67,8 +67,9 @@ def _kind(address: str) -> str:
     suffix = Path(address).suffix.lower()
     if scheme:
         return {"mqtt": "mqtt", "mqtts": "mqtt", "http": "webhook", "https": "webhook"}.get(scheme, "")
-    if address.startswith("snapshots:"):
-        return "snapshots" if address != "snapshots:" else ""
+    for kind in ("snapshots", "lines"):
+        if address.startswith(f"{kind}:"):
+            return kind if address != f"{kind}:" else ""
     if suffix == ".mp4":
         return "video"
     return "lines" if address == "-" or suffix in (".jsonl", ".ndjson") else ""

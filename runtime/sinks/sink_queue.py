@@ -183,8 +183,8 @@ class SinkQueue:
             self._take()
             if self._taken:
                 for _ in self.sink.write_many([item for _, item in self._taken]):
-                    self._forget_first()
                     self._delivered += 1
+                    self._forget_first()
                     self._refused = ""
                     self._busy_since = time.monotonic()
             else:

@@ -38,10 +38,10 @@ class SourceUri:
     scheme: str
     shown: str  # without user, password and secrets of the query
     text: str = field(repr=False)  # whole
-    address: str = field(repr=False, default="")  # whole, without user and password
+    address: str = field(repr=False, default="")  # without user and password; of gst://: the pipeline
     user: str = field(repr=False, default="")
     password: str = field(repr=False, default="")
-    path: str = field(repr=False, default="")  # of a file, a folder or a device; the number of a CSI camera; a pipeline's words are in `address`
+    path: str = field(repr=False, default="")  # of a file, a folder or a device; the number of a CSI camera
     host: str = ""
     port: int | None = None
     encoding: str = ""  # of RTP

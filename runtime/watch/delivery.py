@@ -26,8 +26,14 @@ class Delivery:
         ]
 
     def put(self, answered: AnsweredFrame) -> None:
-        """Of a live camera: never blocks and never raises. Of a file: raises what a sink raises."""
+        """Of a live camera: never blocks. Of a file: raises what a sink raises.
+
+        Raises:
+            BrokenPipeError: the reader of standard output has gone.
+        """
         for way in self._ways:
+            if way.sink.reader_gone:
+                raise BrokenPipeError(f"nobody reads {way.sink.name} any more")
             way.put(answered)
 
     def put_state(self, change: StateChange) -> None:
@@ -52,27 +58,27 @@ class _AtOnce:
     """A sink without a queue. It is opened at the first result, so that an error before it keeps what was there."""
 
     def __init__(self, sink: Sink) -> None:
-        self._sink = sink
+        self.sink = sink
         self._opened = False
         self._delivered = 0
 
     def put(self, answered: AnsweredFrame) -> None:
         if not self._opened:
-            self._sink.open()
+            self.sink.open()
             self._opened = True
-        self._write(self._sink.prepare(answered))
+        self._write(self.sink.prepare(answered))
 
     def put_state(self, change: StateChange) -> None:
         if self._opened:
-            self._write(self._sink.prepare_state(change))
+            self._write(self.sink.prepare_state(change))
 
     def _write(self, prepared: Any) -> None:
         items = prepared if isinstance(prepared, list) else [] if prepared is None else [prepared]
-        self._delivered += sum(1 for _ in self._sink.write_many(items))
+        self._delivered += sum(1 for _ in self.sink.write_many(items))
 
     def status(self) -> SinkStatus:
-        return SinkStatus(self._sink.name, ready=True, queued=0, delivered=self._delivered, dropped=0, failed=0)
+        return SinkStatus(self.sink.name, ready=True, queued=0, delivered=self._delivered, dropped=0, failed=0)
 
     def close(self, timeout_s: float) -> None:
         if self._opened:
-            self._sink.close()
+            self.sink.close()

@@ -8,21 +8,11 @@ import sys
 from datetime import datetime, timezone
 from typing import IO, Literal
 
-from ..cameras.status import CameraState, StateChange
 from ..errors import InputError
-
-log = logging.getLogger(__name__)
 
 Format = Literal["text", "json"]
 
 LEVELS = ("debug", "info", "warning", "error")
-
-_OF_STATE = {
-    CameraState.STALE: logging.WARNING,
-    CameraState.RECONNECTING: logging.WARNING,
-    CameraState.FAILED: logging.ERROR,
-}
-
 
 def configure(level: str = "info", format: Format = "text", stream: IO[str] | None = None) -> None:
     """Send the log of the whole process to `stream`: PaliJet's from `level` on, other libraries' from warnings on.
@@ -40,18 +30,6 @@ def configure(level: str = "info", format: Format = "text", stream: IO[str] | No
     handler.setFormatter(_JsonLines() if format == "json" else _Lines())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger(__name__.partition(".")[0]).setLevel(level.upper())
-
-
-def log_change(change: StateChange) -> None:
-    """One line that a camera has come into another state: a warning or an error where that is trouble."""
-    fields = {
-        "camera": change.camera,
-        "state": str(change.after),
-        "before": str(change.before),
-        "reason": change.reason,
-        "lasted_s": round(change.lasted_s, 3),
-    }
-    log.log(_OF_STATE.get(change.after, logging.INFO), "%s", change, extra=fields)
 
 
 class _StandardError(logging.Handler):

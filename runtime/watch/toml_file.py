@@ -58,7 +58,7 @@ class TomlFile:
 
     @contextmanager
     def located(self, *tables: KeyPath) -> Iterator[None]:
-        """What is raised inside, of a part that knows no file, gets the place of the key that it names in the first table to have it."""
+        """An error that is raised inside gets the place of the key that it names, in the first of these tables to have it."""
         try:
             yield
         except _PlacedError:
