@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -131,8 +131,8 @@ def _page(request: RunRequest) -> PageOptions:
     host, _, port = (request.page or "").rpartition(":")
     if not port.isdecimal():
         raise InputError(f"page is {request.page!r}; give PORT or HOST:PORT, as 8080 or 0.0.0.0:8080")
-    where = {"host": host.strip("[]")} if host else {}
-    return PageOptions(port=int(port), token=request.token, **where)
+    options = PageOptions(port=int(port), token=request.token)
+    return replace(options, host=host.strip("[]")) if host else options
 
 
 def _said(in_file: str | None, on_command_line: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 import pytest
@@ -13,21 +16,24 @@ from rtsp_server import why_not
 
 from palijet.runtime.cameras.options import CameraOptions
 from palijet.runtime.capture.capture_process import CaptureProcess
-from palijet.runtime.capture.gstreamer import load_gstreamer
 from palijet.runtime.capture.protocol import Captured, Failed, FromProcess, Opened
-from palijet.runtime.capture.reader import CaptureError
 from palijet.runtime.sources import parse_uri
 from palijet.runtime.sources.uri import SourceUri
 
 WITHIN_S = 60.0  # whatever should happen, on a machine that is busy
 
 
+@cache
 def why_no_gstreamer() -> str:
-    try:
-        load_gstreamer()
-    except CaptureError as error:
-        return error.reason
-    return ""
+    """Why the capture process cannot use GStreamer; empty: it can. Asked in a process, for Debian's GStreamer brings libunwind into
+    this one, in which C++ exceptions, onnxruntime's for instance, end in a crash.
+    """
+    program = (
+        "from palijet.runtime.capture.gstreamer import load_gstreamer\n"
+        "from palijet.runtime.capture.reader import CaptureError\n"
+        "try:\n    load_gstreamer()\nexcept CaptureError as error:\n    print(error.reason)\n"
+    )
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
 
 
 needs_rtsp = pytest.mark.skipif(bool(why_not()), reason=why_not())

@@ -87,19 +87,24 @@ class Listener:
         from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion
 
-        self.messages: list[tuple[str, bytes, bool]] = []  # topic, payload, retained
+        self.messages: list[tuple[str, bytes]] = []  # topic, payload
+        self.again = 0  # of them, sent again by the broker, which did not hear that they had come
         self.subscribed = threading.Event()
         self._broker = broker
         self._client = Client(CallbackAPIVersion.VERSION2, client_id="listener", clean_session=False)
         if username:
             self._client.username_pw_set(username, password)
-        self._client.on_message = lambda client, data, got: self.messages.append((got.topic, got.payload, got.retain))
+        self._client.on_message = self._take
         self._client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
         self._client.on_subscribe = lambda *_: self.subscribed.set()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         assert self.subscribed.wait(20)
+
+    def _take(self, client: Any, userdata: Any, got: Any) -> None:
+        self.messages.append((got.topic, got.payload))
+        self.again += got.dup
 
     def _run(self) -> None:
         while not self._done.is_set():
@@ -123,13 +128,13 @@ class Listener:
         self.close()
 
     def payloads(self, topic: str) -> list[bytes]:
-        return [payload for its_topic, payload, _ in list(self.messages) if its_topic == topic]
+        return [payload for its_topic, payload in list(self.messages) if its_topic == topic]
 
     @property
     def newest(self) -> int:
         """The sequence of the last message, where that was a result; else 0."""
-        topic, payload, _ = self.messages[-1] if self.messages else ("", b"", False)
+        topic, payload = self.messages[-1] if self.messages else ("", b"")
         return int(json.loads(payload)["sequence"]) if topic.endswith("/result") else 0
 
     def results(self) -> list[dict[str, Any]]:
-        return [json.loads(payload) for topic, payload, _ in list(self.messages) if topic.endswith("/result")]
+        return [json.loads(payload) for topic, payload in list(self.messages) if topic.endswith("/result")]

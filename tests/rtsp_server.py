@@ -182,6 +182,7 @@ class _Camera:
         self.silent = False
         self.damage = 0.0
         self.media: Any = None
+        self._fed: Any = None  # the media that is fed
         self._number = 0
         self._made_ms = 0
         self._plain: tuple[tuple[int, int], bytes] | None = None
@@ -200,6 +201,12 @@ class _Camera:
         source = media.get_element().get_child_by_name("frames")
         if source is not None:
             self.set_damage(self.damage)
+            source.connect("need-data", self._begin, media)
+
+    def _begin(self, source: Any, _length: int, media: Any) -> None:
+        """Feed it, once it asks: a live media that is fed earlier hangs in one of thirty starts (GstRtspServer 1.22)."""
+        if self._fed is not media:
+            self._fed = media
             threading.Thread(target=self._feed, args=(media, source), daemon=True).start()
 
     def set_damage(self, probability: float) -> None:

@@ -66,7 +66,7 @@ def test_json_lines_carry_their_fields(stream: io.StringIO) -> None:
     assert datetime.fromisoformat(line.pop("time")).tzinfo == timezone.utc
     assert line == {
         "level": "warning",
-        "logger": "palijet.runtime.watch.logs",
+        "logger": "palijet.runtime.cameras.state_log",
         "message": "gate is reconnecting: no frame for 5.0 s (was live for 84.2 s)",
         "camera": "gate",
         "state": "reconnecting",

@@ -6,6 +6,8 @@ import asyncio
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -431,6 +433,13 @@ def test_closing_lets_viewers_go_and_leaves_nothing_behind() -> None:
         served.server.answered(answered_frame("gate", TIMINGS))  # shown to nobody, and no error
         served.server.close()
     until(lambda: (threading.active_count(), process.num_fds()) == before)
+
+
+@pytest.mark.parametrize(("library", "package"), [("aiohttp", "aiohttp"), ("prometheus_client", "prometheus-client")])
+def test_a_library_that_is_missing_is_a_sentence_with_the_extra(library: str, package: str) -> None:
+    code = f"import sys; sys.modules[{library!r}] = None; import palijet.runtime.page.server"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.stderr.endswith(f"SinkError: {package} is not installed; run: pip install 'palijet[page]'\n")
 
 
 def plain(shade: int) -> np.ndarray:

@@ -75,7 +75,10 @@ class MqttOptions:
         Raises:
             InputError: it is no such address.
         """
-        parts = urlsplit(address)
+        try:
+            parts = urlsplit(address)
+        except ValueError:
+            raise InputError("what is given for MQTT is no address; give mqtt://host or mqtts://host") from None
         try:
             port = parts.port
         except ValueError:

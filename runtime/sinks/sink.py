@@ -49,7 +49,7 @@ class Sink(ABC):
     queue_length: ClassVar[int] = 256  # items that wait at most; few where an item holds a picture
     batch_length: ClassVar[int] = 1  # items that `write_many` is given together
     policy: ClassVar[Policy] = "drop-oldest"  # spill: items are Messages, and what is not delivered waits on disk
-    reader_gone: bool = False  # nobody will take anything more, as when a pipe is closed: what runs for it alone may end
+    reader_gone: bool = False  # nobody will take anything more, as of a closed pipe: what runs for it alone may end
     spool: SpoolOptions | None = None  # where and how much, of a sink that spills; None: the default
 
     def open(self) -> None:  # noqa: B027  (not every sink has something to open)

@@ -48,7 +48,10 @@ class WebhookOptions:
     spool: SpoolOptions = field(default_factory=SpoolOptions)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:
+            raise InputError("what is given for a webhook is no address; give https://host/path") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InputError("a webhook's address needs a host; give http://host/path or https://host/path")
         if not self.timeout_s > 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
 
 from ..cameras.camera import Camera
@@ -85,7 +86,7 @@ class FileFeed(Feed):
         self.source = source
         self.error: SourceError | None = None  # what ended it, if something did
         self._frames = iter(source)
-        self._counts = {"answered": 0, "repeated": 0, "too_old": 0}
+        self._counts: Counter[str] = Counter()
         self._since = time.time()
         self._last: Frame | None = None
         self._last_answer_at: float | None = None
@@ -111,7 +112,7 @@ class FileFeed(Feed):
 
     def status(self) -> CameraStatus:
         frames = 0 if self._last is None else self._last.index + 1
-        given = sum(self._counts.values())
+        given = self._counts["answered"] + self._counts["too_old"]  # repeated ones are answered, too
         state = (CameraState.FAILED if self.error else CameraState.ENDED) if self._ended else CameraState.LIVE
         return CameraStatus(
             name=self.name,
@@ -125,7 +126,9 @@ class FileFeed(Feed):
             fps=self.source.fps / self.watched.every,
             last_frame_at=self._last.captured_at if self._last else None,
             last_answer_at=self._last_answer_at,
-            **self._counts,
+            answered=self._counts["answered"],
+            repeated=self._counts["repeated"],
+            too_old=self._counts["too_old"],
         )
 
     def count(self, what: str) -> None:

@@ -14,6 +14,7 @@ Format = Literal["text", "json"]
 
 LEVELS = ("debug", "info", "warning", "error")
 
+
 def configure(level: str = "info", format: Format = "text", stream: IO[str] | None = None) -> None:
     """Send the log of the whole process to `stream`: PaliJet's from `level` on, other libraries' from warnings on.
 

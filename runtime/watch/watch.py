@@ -249,14 +249,14 @@ class Watch:
         """Into the books. results: none where the last ones are repeated."""
         feed = one.feed
         if results is None:
-            results = tuple(_repeated(one, result) for result in feed.last)
+            results = tuple(feed.tracked(_repeated(one, result)) for result in feed.last.values())
             feed.source.count("repeated")
         else:
             results = tuple(feed.tracked(result) for result in results)
-            feed.last = results
             if feed.changes is not None:
                 feed.changes.remember(one.frame.image)
             self.tokens += sum(len(result.tokens) for result in results)
+        feed.last.update((result.prompt, result) for result in results)
         feed.source.count("answered")
         feed.taken += 1
         self.answered += 1
@@ -273,7 +273,7 @@ class _Feed:
         self.watched = watched
         self.source = source
         self.taken = 0  # frames that were answered before
-        self.last: tuple[StreamResult, ...] = ()
+        self.last: dict[str, StreamResult] = {}  # of each prompt
         self.changes = ChangeDetector() if watched.skip_unchanged else None
         self._trackers: dict[str, Tracker] = {}
         if counts := [prompt for prompt in watched.prompts if prompt.track]:
