@@ -101,6 +101,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3, help="runs of each size, of which the median counts (3)")
     parser.add_argument("--most-rows", type=int, default=4096, help="of a prefill and of a cache (4096)")
+    parser.add_argument("--least-rows", type=int, default=64, help="of a prefill (64)")
     parser.add_argument("--onnxruntime", action="store_true", help="prefill on onnxruntime's decoder as well")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path, help="PNG")
@@ -112,9 +113,10 @@ def main() -> int:
     if not options.bundles:
         parser.error("give a bundle")
     bundle = open_bundle(options.bundles[0], verify=False)
-    series = growth(bundle, "auto", options.threads, options.rounds, options.most_rows)
+    sizes = [rows for rows in PREFILL_ROWS if options.least_rows <= rows <= options.most_rows]
+    series = growth(bundle, "auto", options.threads, options.rounds, sizes, options.most_rows)
     if options.onnxruntime:
-        series.append(prefill_growth(bundle, "onnxruntime", options.threads, options.rounds, options.most_rows))
+        series.append(prefill_growth(bundle, "onnxruntime", options.threads, options.rounds, sizes))
     memory = Series("memory of a process that answers", "GB of bundle", "GB")
     for folder in options.bundles:
         command = [sys.executable, "-m", "benchmarks.growth", "--resident", folder, "--threads", str(options.threads)]
@@ -134,8 +136,11 @@ def main() -> int:
     return 0
 
 
-def growth(bundle: Bundle, cpu_decoder: str, threads: int, rounds: int, most_rows: int) -> list[Series]:
-    prefill = prefill_growth(bundle, cpu_decoder, threads, rounds, most_rows)
+def growth(
+    bundle: Bundle, cpu_decoder: str, threads: int, rounds: int, sizes: Sequence[int], most_rows: int
+) -> list[Series]:
+    """sizes: rows of a prefill; most_rows: of a cache."""
+    prefill = prefill_growth(bundle, cpu_decoder, threads, rounds, sizes)
     backend = open_backend(bundle, "cpu", threads=threads, spin=True, cpu_decoder=cpu_decoder)
     rows = Rows(bundle, backend.decoder)
     steps = Series("a step", "cached rows", "ms")
@@ -150,15 +155,13 @@ def growth(bundle: Bundle, cpu_decoder: str, threads: int, rounds: int, most_row
     return [prefill, steps, batches]
 
 
-def prefill_growth(bundle: Bundle, cpu_decoder: str, threads: int, rounds: int, most_rows: int) -> Series:
+def prefill_growth(bundle: Bundle, cpu_decoder: str, threads: int, rounds: int, sizes: Sequence[int]) -> Series:
     backend = open_backend(bundle, "cpu", threads=threads, cpu_decoder=cpu_decoder)
     rows = Rows(bundle, backend.decoder)
     rows.run(64, prefix=True)  # the weights come into memory
     whose = "onnxruntime's decoder" if isinstance(backend.decoder, _native.OnnxEngine) else "PaliJet's decoder"
     series = Series(f"a prefill on {whose}", "rows", "ms")
-    for count in PREFILL_ROWS:
-        if count > most_rows:
-            break
+    for count in sizes:
         ctypes.CDLL(None).malloc_trim(0)
         before = process_bytes("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew from here

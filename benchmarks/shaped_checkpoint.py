@@ -44,6 +44,11 @@ TEXT: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """The text_config of the published checkpoints (google/paligemma-3b-pt-224, google/paligemma2-3b-pt-224)."""
 
+VISION: dict[str, Any] = {
+    "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16, "patch_size": 14,
+}  # fmt: skip
+"""Their vision_config: SigLIP So400m/14 (transformers' own defaults are the base model's)."""
+
 _NAMES = (
     (re.compile(r"^text\."), "language_model.model."),
     (re.compile(r"^vision\."), "vision_tower.vision_model."),
@@ -91,6 +96,7 @@ def write_checkpoint(
             "model_type": "siglip_vision_model",
             "image_size": image_size,
             "vision_use_head": False,
+            **VISION,
             **depth,
         },
     }

@@ -13,6 +13,7 @@ namespace palijet {
 // Memory that one thread's products use and use again.
 struct MatMulScratch {
     AlignedBuffer<float> sums;
+    AlignedBuffer<int32_t> integers;
     AlignedBuffer<uint8_t> panel;
 };
 

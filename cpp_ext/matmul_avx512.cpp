@@ -26,9 +26,11 @@ constexpr int64_t kHalf = kLanes * kVectors;  // columns that one micro-kernel c
 constexpr int64_t kFewRows = 16;              // up to which the weights' way from memory is what takes the time
 constexpr int64_t kManyRowsDepth = 512;       // inputs of a panel
 constexpr int64_t kManyRowsStripe = 512;      // columns whose sums are kept at a time
-constexpr int64_t kFewRowsDepth = 16;         // more rows of 32 KB, a power of two, crowd each other out of the cache
-constexpr int64_t kTilesAhead = 16;           // of few rows: how far weights are fetched before their turn
-constexpr int64_t kFewRowsSums = 1 << 14;     // sums that are kept at a time
+constexpr int64_t kFewRowsDepth = 16;         // inputs of few rows that take their way from memory together, ...
+constexpr int64_t kFarInputsDepth = 8;        // ... and where one is a page or more behind the other
+constexpr int64_t kFar = 4096;
+constexpr int64_t kTilesAhead = 16;        // of few rows: how far weights are fetched before their turn
+constexpr int64_t kFewRowsSums = 1 << 14;  // sums that are kept at a time
 
 // Weights whose turn comes soon: far enough ahead for memory, near enough for the second cache. An address behind the
 // weights is no harm. (Always inlined: GCC drops calls of functions that do nothing but this.)
@@ -51,31 +53,36 @@ struct PanelSink {
     }
 };
 
-// ... or, where there is one row only, straight into its products.
-template <int kHalves>
+// ... or, where rows are very few, straight into their products.
+template <int kHalves, int kRows>
 struct DotSink {
-    const int8_t* a;
-    __m512i sums[kHalves][kVectors];
+    const int8_t* a;  // [kRows, stride]
+    int64_t stride;
+    __m512i sums[kRows][kHalves][kVectors];
 
     template <int kHalfTile>
     PALIJET_INLINE void take(int64_t k, __m512i w0, __m512i w1, __m512i w2, __m512i w3) {
-        int32_t four;
-        std::memcpy(&four, a + k, 4);
-        const __m512i input = _mm512_set1_epi32(four);
-        sums[kHalfTile][0] = _mm512_dpbusd_epi32(sums[kHalfTile][0], w0, input);
-        sums[kHalfTile][1] = _mm512_dpbusd_epi32(sums[kHalfTile][1], w1, input);
-        sums[kHalfTile][2] = _mm512_dpbusd_epi32(sums[kHalfTile][2], w2, input);
-        sums[kHalfTile][3] = _mm512_dpbusd_epi32(sums[kHalfTile][3], w3, input);
+        each<kRows>([&](auto r) PALIJET_INLINE {
+            int32_t four;
+            std::memcpy(&four, a + r * stride + k, 4);
+            const __m512i input = _mm512_set1_epi32(four);
+            __m512i(&sum)[kVectors] = sums[r][kHalfTile];
+            sum[0] = _mm512_dpbusd_epi32(sum[0], w0, input);
+            sum[1] = _mm512_dpbusd_epi32(sum[1], w1, input);
+            sum[2] = _mm512_dpbusd_epi32(sum[2], w2, input);
+            sum[3] = _mm512_dpbusd_epi32(sum[3], w3, input);
+        });
     }
 };
 
 // Four rows of 64 bytes -> four vectors, each of 16 columns with their four bytes together.
-template <int kHalfTile, class Sink>
-PALIJET_INLINE inline void interleave(const __m512i (&r)[4], int64_t k, Sink& sink) {
+PALIJET_INLINE inline void interleave(__m512i (&r)[4]) {
     const __m512i low01 = _mm512_unpacklo_epi8(r[0], r[1]), high01 = _mm512_unpackhi_epi8(r[0], r[1]);
     const __m512i low23 = _mm512_unpacklo_epi8(r[2], r[3]), high23 = _mm512_unpackhi_epi8(r[2], r[3]);
-    sink.template take<kHalfTile>(k, _mm512_unpacklo_epi16(low01, low23), _mm512_unpackhi_epi16(low01, low23),
-                                  _mm512_unpacklo_epi16(high01, high23), _mm512_unpackhi_epi16(high01, high23));
+    r[0] = _mm512_unpacklo_epi16(low01, low23);
+    r[1] = _mm512_unpackhi_epi16(low01, low23);
+    r[2] = _mm512_unpacklo_epi16(high01, high23);
+    r[3] = _mm512_unpackhi_epi16(high01, high23);
 }
 
 // Reads 64 bytes of a row of weights: zeros where the row ends sooner, or where there is no such row.
@@ -102,7 +109,8 @@ class RowReader {
 struct Int8Format {
     static constexpr int64_t kHalves = 1;
     static constexpr int64_t kBits = 8;
-    static constexpr int32_t kOffset = 128;
+    static constexpr int64_t kDirectRows = 8;     // up to which a panel does not pay
+    static constexpr int32_t kOffsets[] = {128};  // by half: what was added to each weight
     static constexpr bool kIsInteger = true;
 
     // Rows [first, first + depth) of a tile.
@@ -119,7 +127,8 @@ struct Int8Format {
                 r[i] = _mm512_xor_si512(rows.read(row, k + i), flip);
                 row += w.out;
             });
-            interleave<0>(r, k, sink);
+            interleave(r);
+            sink.template take<0>(k, r[0], r[1], r[2], r[3]);
         }
     }
     // The scales of a tile for a block of inputs, in the order of the sums: [1][4] vectors.
@@ -149,27 +158,34 @@ struct Int8Format {
 struct Int4Format {
     static constexpr int64_t kHalves = 2;  // the even columns, the odd columns
     static constexpr int64_t kBits = 4;
-    static constexpr int32_t kOffset = 8;
+    static constexpr int64_t kDirectRows = 2;
+    // The odd columns stay in the high halves of their bytes, as 16 times what they are; their scales make up for it.
+    static constexpr int32_t kOffsets[] = {8, 16 * 8};
     static constexpr bool kIsInteger = true;
 
     template <class Sink>
     PALIJET_INLINE static void unpack(const LinearWeights& w, int64_t first, int64_t depth, int64_t column,
                                       int64_t ahead, Sink& sink) {
-        const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x88)), low = _mm512_set1_epi8(0x0f);
+        constexpr int kFlipAndPick = 0x28;  // (a ^ b) & c, as VPTERNLOGD takes it
+        const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x88));
+        const __m512i low = _mm512_set1_epi8(0x0f), high = _mm512_set1_epi8(static_cast<char>(0xf0));
         const int64_t row_bytes = w.out / 2;
         const RowReader rows(first, depth, w.in, (w.out - column) / 2);
         const auto* row = static_cast<const uint8_t*>(w.data) + first * row_bytes + column / 2;
         for (int64_t k = 0; k < depth; k += 4) {
-            __m512i even_rows[4], odd_rows[4];
+            __m512i r[4], even[4], odd[4];
             each<4>([&](auto i) PALIJET_INLINE {
                 fetch(row + ahead);
-                const __m512i pairs = _mm512_xor_si512(rows.read(row, k + i), flip);
-                even_rows[i] = _mm512_and_si512(pairs, low);
-                odd_rows[i] = _mm512_and_si512(_mm512_srli_epi16(pairs, 4), low);
+                r[i] = rows.read(row, k + i);
                 row += row_bytes;
             });
-            interleave<0>(even_rows, k, sink);
-            interleave<1>(odd_rows, k, sink);
+            interleave(r);
+            each<4>([&](auto i) PALIJET_INLINE {
+                even[i] = _mm512_ternarylogic_epi32(r[i], flip, low, kFlipAndPick);
+                odd[i] = _mm512_ternarylogic_epi32(r[i], flip, high, kFlipAndPick);
+            });
+            sink.template take<0>(k, even[0], even[1], even[2], even[3]);
+            sink.template take<1>(k, odd[0], odd[1], odd[2], odd[3]);
         }
     }
     // [2][4] vectors. Two scales lie in 32 bits; positive as they are, shifted into place they are floats but for the
@@ -186,15 +202,17 @@ struct Int4Format {
         transpose_lanes(v);
         const __m512i magnitude = _mm512_set1_epi32(0x7fff << 13);
         each<4>([&](auto j) PALIJET_INLINE {
-            out[j] = from_shifted(_mm512_and_si512(_mm512_slli_epi32(v[j], 13), magnitude));
-            out[4 + j] = from_shifted(_mm512_and_si512(_mm512_srli_epi32(v[j], 3), magnitude));
+            out[j] = from_shifted<1>(_mm512_and_si512(_mm512_slli_epi32(v[j], 13), magnitude));
+            out[4 + j] = from_shifted<16>(_mm512_and_si512(_mm512_srli_epi32(v[j], 3), magnitude));
         });
     }
-    // As float_from_half: subnormals through 2^-14, for those of floats are flushed to zero.
+    // As float_from_half: subnormals through 2^-14, for those of floats are flushed to zero. Divided by 1 or 16.
+    template <int kDivisor>
     PALIJET_INLINE static __m512 from_shifted(__m512i half) {
-        const __m512i least = _mm512_set1_epi32(113 << 23);
+        constexpr int kExponent = 112 - (kDivisor == 16 ? 4 : 0);
+        const __m512i least = _mm512_set1_epi32((kExponent + 1) << 23);
         const __mmask16 subnormal = _mm512_cmplt_epu32_mask(half, _mm512_set1_epi32(1 << 23));
-        const __m512i normal = _mm512_add_epi32(half, _mm512_set1_epi32(112 << 23));
+        const __m512i normal = _mm512_add_epi32(half, _mm512_set1_epi32(kExponent << 23));
         const __m512 value = _mm512_castsi512_ps(_mm512_mask_add_epi32(normal, subnormal, half, least));
         return _mm512_mask_sub_ps(value, subnormal, value, _mm512_castsi512_ps(least));
     }
@@ -219,6 +237,7 @@ template <bool kIsHalf>
 struct FloatFormat {
     static constexpr int64_t kHalves = 1;
     static constexpr int64_t kBits = kIsHalf ? 16 : 32;
+    static constexpr int64_t kDirectRows = 8;
     static constexpr bool kIsInteger = false;
 
     // Calls take(k, v0, v1, v2, v3) for each row of a tile.
@@ -368,73 +387,79 @@ void by_rows(int64_t rows, Micro micro) {
         micro(std::integral_constant<int, kHalfOfThem>(), row);
         row += kHalfOfThem;
     }
-    switch (rows - row) {
-        case 1:
-            return micro(std::integral_constant<int, 1>(), row);
-        case 2:
-            return micro(std::integral_constant<int, 2>(), row);
-        case 3:
-            return micro(std::integral_constant<int, 3>(), row);
-        case 4:
-            return micro(std::integral_constant<int, 4>(), row);
-        case 5:
-            return micro(std::integral_constant<int, 5>(), row);
-        default:
-            return;
-    }
+    each<kMost - 1>([&](auto i) PALIJET_INLINE {
+        if (rows - row == i + 1) micro(std::integral_constant<int, i + 1>(), row);
+    });
 }
 
-// A tile of one row, whose weights go from memory to the product without a panel.
-template <class Format, std::enable_if_t<!Format::kIsInteger, int> = 0>
-void add_one_row(const LinearWeights& w, const LinearInput& input, int64_t first, int64_t depth, int64_t column,
-                 int64_t ahead, float* sums) {
-    __m512 total[kVectors];
-    each<kVectors>([&](auto j) PALIJET_INLINE {
-        total[j] = first == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + j * kLanes);
-    });
-    const float* a = input.rows + first;
-    Format::unpack(w, first, depth, column, ahead, [&](int64_t k, const __m512(&v)[kVectors]) PALIJET_INLINE {
-        const __m512 value = _mm512_set1_ps(a[k]);
-        each<kVectors>([&](auto j) PALIJET_INLINE { total[j] = _mm512_fmadd_ps(value, v[j], total[j]); });
-    });
-    each<kVectors>([&](auto j) PALIJET_INLINE { _mm512_storeu_ps(sums + j * kLanes, total[j]); });
-}
-
-template <class Format, std::enable_if_t<Format::kIsInteger, int> = 0>
-void add_one_row(const LinearWeights& w, const LinearInput& input, int64_t first, int64_t depth, int64_t column,
-                 int64_t ahead, float* sums) {
-    const int64_t segment = input.segment;
-    const bool is_blockwise = w.block > 0, is_first = first == 0;
-    DotSink<Format::kHalves> sink;
-    sink.a = input.integers + first;
-    // Integers are corrected once per segment, of which a call is a part or the whole.
-    const int32_t start = first % segment ? 0 : -Format::kOffset * input.sums[first / segment];
-    each<Format::kHalves>([&](auto half) PALIJET_INLINE {
+// A tile of very few rows, whose weights go from memory to the products without a panel.
+template <int kRows, class Format, std::enable_if_t<!Format::kIsInteger, int> = 0>
+void add_directly(const LinearWeights& w, const LinearInput& input, int64_t row, int64_t first, int64_t depth,
+                  int64_t column, int64_t ahead, int32_t*, float* sums, int64_t sums_stride) {
+    __m512 total[kRows][kVectors];
+    each<kRows>([&](auto r) PALIJET_INLINE {
         each<kVectors>([&](auto j) PALIJET_INLINE {
-            const bool goes_on = !is_blockwise && !is_first;
-            const __m512i before =
-                goes_on ? _mm512_loadu_si512(sums + half * kHalf + j * kLanes) : _mm512_setzero_si512();
-            sink.sums[half][j] = _mm512_add_epi32(before, _mm512_set1_epi32(start));
+            total[r][j] = first == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + r * sums_stride + j * kLanes);
+        });
+    });
+    const float* a = input.rows + row * input.rows_stride + first;
+    Format::unpack(w, first, depth, column, ahead, [&](int64_t k, const __m512(&v)[kVectors]) PALIJET_INLINE {
+        each<kRows>([&](auto r) PALIJET_INLINE {
+            const __m512 value = _mm512_set1_ps(a[r * input.rows_stride + k]);
+            each<kVectors>([&](auto j) PALIJET_INLINE { total[r][j] = _mm512_fmadd_ps(value, v[j], total[r][j]); });
+        });
+    });
+    each<kRows>([&](auto r) PALIJET_INLINE {
+        each<kVectors>([&](auto j)
+                           PALIJET_INLINE { _mm512_storeu_ps(sums + r * sums_stride + j * kLanes, total[r][j]); });
+    });
+}
+
+// The same of integers, a block or a part of it. integers: where sums wait that are not scaled yet, as `sums` lie.
+template <int kRows, class Format, std::enable_if_t<Format::kIsInteger, int> = 0>
+void add_directly(const LinearWeights& w, const LinearInput& input, int64_t row, int64_t first, int64_t depth,
+                  int64_t column, int64_t ahead, int32_t* integers, float* sums, int64_t sums_stride) {
+    constexpr int kHalves = Format::kHalves;
+    const int64_t segment = input.segment, segments = (input.stride + segment - 1) / segment, at = first / segment;
+    const bool begins = first % segment == 0;  // a segment, whose first part takes its correction
+    const bool goes_on = w.block ? !begins : first != 0;
+    const auto place = [&](int r, int half, int j) { return r * sums_stride + half * kHalf + j * kLanes; };
+    DotSink<kHalves, kRows> sink;
+    sink.a = input.integers + row * input.stride + first;
+    sink.stride = input.stride;
+    each<kRows>([&](auto r) PALIJET_INLINE {
+        const int32_t sum = begins ? input.sums[(row + r) * segments + at] : 0;
+        each<kHalves>([&](auto half) PALIJET_INLINE {
+            const __m512i start = _mm512_set1_epi32(-Format::kOffsets[half] * sum);
+            each<kVectors>([&](auto j) PALIJET_INLINE {
+                __m512i before = _mm512_setzero_si512();
+                if (goes_on) before = _mm512_loadu_si512(integers + place(r, half, j));
+                sink.sums[r][half][j] = _mm512_add_epi32(before, start);
+            });
         });
     });
     Format::unpack(w, first, depth, column, ahead, sink);
-    if (!is_blockwise) {
-        each<Format::kHalves>([&](auto half) PALIJET_INLINE {
-            each<kVectors>([&](auto j) PALIJET_INLINE {
-                _mm512_storeu_si512(sums + half * kHalf + j * kLanes, sink.sums[half][j]);
+    if (!w.block || (first + depth) % segment) {
+        each<kRows>([&](auto r) PALIJET_INLINE {
+            each<kHalves>([&](auto half) PALIJET_INLINE {
+                each<kVectors>([&](auto j) PALIJET_INLINE {
+                    _mm512_storeu_si512(integers + place(r, half, j), sink.sums[r][half][j]);
+                });
             });
         });
         return;
     }
     __m512 scales[Format::kHalves * kVectors];
-    Format::scales(w, first / segment, column, scales);
-    const __m512 input_scale = _mm512_set1_ps(input.scales[first / segment]);
-    each<Format::kHalves>([&](auto half) PALIJET_INLINE {
-        each<kVectors>([&](auto j) PALIJET_INLINE {
-            float* sum = sums + half * kHalf + j * kLanes;
-            const __m512 before = is_first ? _mm512_setzero_ps() : _mm512_loadu_ps(sum);
-            const __m512 scale = _mm512_mul_ps(scales[half * kVectors + j], input_scale);
-            _mm512_storeu_ps(sum, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sink.sums[half][j]), scale, before));
+    Format::scales(w, at, column, scales);
+    each<kRows>([&](auto r) PALIJET_INLINE {
+        const __m512 input_scale = _mm512_set1_ps(input.scales[(row + r) * segments + at]);
+        each<kHalves>([&](auto half) PALIJET_INLINE {
+            each<kVectors>([&](auto j) PALIJET_INLINE {
+                float* sum = sums + place(r, half, j);
+                const __m512 before = at == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(sum);
+                const __m512 scale = _mm512_mul_ps(scales[half * kVectors + j], input_scale);
+                _mm512_storeu_ps(sum, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sink.sums[r][half][j]), scale, before));
+            });
         });
     });
 }
@@ -446,12 +471,17 @@ void multiply(const LinearWeights& w, const LinearInput& input, int64_t first_co
     const bool few = input.count <= kFewRows;
     const int64_t inputs = Format::kIsInteger ? input.stride : w.in;
     const bool is_blockwise = w.block > 0;
-    const int64_t usual = few ? kFewRowsDepth : kManyRowsDepth;
-    const int64_t depth = is_blockwise ? std::max<int64_t>(1, usual / w.block) * w.block : usual;  // whole blocks
+    const bool direct = input.count <= Format::kDirectRows;
+    const int64_t few_depth = w.out * Format::kBits / 8 < kFar ? kFewRowsDepth : kFarInputsDepth;
+    const int64_t usual = few ? few_depth : kManyRowsDepth;
+    const bool in_parts = direct && w.block % few_depth == 0;  // of a block, or else whole blocks
+    const int64_t depth = is_blockwise && !in_parts ? std::max<int64_t>(1, usual / w.block) * w.block : usual;
     const int64_t stripe =
         few ? std::max(kTile, kFewRowsSums / input.count / kTile * kTile) : std::max(kTile, kManyRowsStripe);
     const int64_t end = first_column + columns;
-    float* sums = scratch.sums.reserve(input.count * stripe);
+    float* sums = scratch.sums.reserve(input.count * stripe);  // [tiles][count][kTile]
+    int32_t* integers = reinterpret_cast<int32_t*>(sums);
+    if (is_blockwise && direct) integers = scratch.integers.reserve(input.count * stripe);
     uint8_t* panel = scratch.panel.reserve(depth * kTile * (Format::kIsInteger ? 1 : 4));
     __m512 scales[kManyRowsDepth / 32][kVectors * (Format::kIsInteger ? Format::kHalves : 1)];  // by block of a panel
 
@@ -463,8 +493,13 @@ void multiply(const LinearWeights& w, const LinearInput& input, int64_t first_co
                 // What to fetch: columns further on or, past the end of the stripe, the same far into the next panel.
                 const int64_t next = few ? std::min(kTilesAhead * kTile, width) : width;
                 const int64_t ahead = (tile + next < width ? next : here * w.out + next - width) * Format::kBits / 8;
-                if (input.count == 1) {
-                    add_one_row<Format>(w, input, k, here, start + tile, ahead, sums + tile);
+                float* tile_sums = sums + tile * input.count;
+                if (direct) {
+                    by_rows<4>(input.count, [&](auto rows, int64_t row) {
+                        add_directly<rows, Format>(w, input, row, k, here, start + tile, row == 0 ? ahead : 0,
+                                                   integers + (tile_sums - sums) + row * kTile, tile_sums + row * kTile,
+                                                   kTile);
+                    });
                     continue;
                 }
                 if constexpr (Format::kIsInteger) {
@@ -484,23 +519,23 @@ void multiply(const LinearWeights& w, const LinearInput& input, int64_t first_co
                         });
                 }
                 for (int64_t half = 0; half < Format::kHalves; ++half) {
-                    float* to = sums + tile + half * kHalf;
+                    float* to = tile_sums + half * kHalf;
                     if constexpr (!Format::kIsInteger) {
                         by_rows<6>(input.count, [&](auto rows, int64_t row) {
                             add_floats<rows>(reinterpret_cast<const float*>(panel), kHalf, here,
                                              input.rows + row * input.rows_stride + k, input.rows_stride,
-                                             to + row * stripe, stripe, k == 0);
+                                             to + row * kTile, kTile, k == 0);
                         });
                     } else if (const uint8_t* half_panel = panel + half * here * 64; is_blockwise) {
                         by_rows<3>(input.count, [&](auto rows, int64_t row) {
-                            add_blocks<rows>(half_panel, here, input, row, k, Format::kOffset,
-                                             scales[0] + half * kVectors, kVectors * Format::kHalves, to + row * stripe,
-                                             stripe, k == 0);
+                            add_blocks<rows>(half_panel, here, input, row, k, Format::kOffsets[half],
+                                             scales[0] + half * kVectors, kVectors * Format::kHalves, to + row * kTile,
+                                             kTile, k == 0);
                         });
                     } else {
                         by_rows<6>(input.count, [&](auto rows, int64_t row) {
-                            add_integers<rows>(half_panel, here, input, row, k, Format::kOffset, to + row * stripe,
-                                               stripe, k == 0);
+                            add_integers<rows>(half_panel, here, input, row, k, Format::kOffsets[half],
+                                               to + row * kTile, kTile, k == 0);
                         });
                     }
                 }
@@ -509,7 +544,7 @@ void multiply(const LinearWeights& w, const LinearInput& input, int64_t first_co
         for (int64_t row = 0; row < input.count; ++row) {
             for (int64_t tile = 0; tile < width; tile += kTile) {
                 __m512 v[kVectors * Format::kHalves];
-                const float* from = sums + row * stripe + tile;
+                const float* from = sums + tile * input.count + row * kTile;
                 for (int64_t j = 0; j < kVectors * Format::kHalves; ++j) v[j] = _mm512_loadu_ps(from + j * kLanes);
                 Format::in_order(v);
                 const int64_t column = start + tile;

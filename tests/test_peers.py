@@ -394,11 +394,10 @@ def test_options_that_are_wrong_are_said_before_anything_is_made(
     assert not (tmp_path / "cache").exists()
 
 
-@pytest.mark.slow  # needs the benchmark extra
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_the_children(number: signal.Signals, tmp_path: Path) -> None:
     """A Python that hangs stands in for transformers' environment."""
-    pytest.importorskip("matplotlib", reason="the benchmark extra is not installed: pip install -e '.[benchmark]'")
     (tmp_path / "hangs").write_text("#!/bin/sh\nsleep 99\n")
     (tmp_path / "hangs").chmod(0o755)
     folder = tmp_path / "cache/models/paligemma-3b-224-1-layers-4096-words/checkpoint"

@@ -85,8 +85,6 @@ class Measurement:
 
     def group(self, title: str, engines: Sequence[Engine]) -> str:
         """Measure engines beside each other; the table in Markdown. Files in the output folder grow with it."""
-        from .plot import plot
-
         failed: dict[str, str] = {}
         rows = {engine.name: Row(engine) for engine in engines}
         runners = self._runners(engines, failed)
@@ -117,11 +115,19 @@ class Measurement:
         page = f"## {title}\n\n{markdown(list(rows.values()), work.tokens)}\n"
         self._tables.append(page)
         (self._settings.output / "tables.md").write_text("\n".join(self._tables))
-        plot(list(rows.values()), f"PaliGemma 3B's decoder, {title}", self._settings.output / f"{file_name(title)}.png")
+        self._plot(title, list(rows.values()))
         if not self._settings.keep_models:
             for engine in engines:
                 self._models.drop(engine.model)
         return page
+
+    def _plot(self, title: str, rows: Sequence[Row]) -> None:
+        try:
+            from .plot import plot
+        except ImportError:
+            self._talk.print("no plots: matplotlib is not installed; pip install 'palijet[benchmark]'")
+            return
+        plot(rows, f"PaliGemma 3B's decoder, {title}", self._settings.output / f"{file_name(title)}.png")
 
     def _runners(self, engines: Sequence[Engine], failed: dict[str, str]) -> list[Runner]:
         runners = []
