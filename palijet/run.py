@@ -57,8 +57,6 @@ def run(
         SourceError: a source is none, or a file that could not be read to its end.
         SinkError: a sink of files' results failed, or the page's port is taken.
     """
-    from .runtime.metrics import Metrics
-
     started_at, started = time.time(), time.monotonic()
     with ExitStack() as stack:
         changes = _Changes()
@@ -73,6 +71,7 @@ def run(
 
         takers: list[Callable[[AnsweredFrame], None]] = [delivery.put]
         if options.page is not None:
+            from .runtime.metrics import Metrics
             from .runtime.page.server import PageServer
 
             metrics = Metrics(status, backend=model.engine_version)

@@ -15,7 +15,7 @@ from aiohttp import web
 from ..metrics import CONTENT_TYPE, Metrics
 from .access import Access
 from .health import why_not_ready, why_unhealthy
-from .messages import Messages
+from .messages import Message, Messages
 from .options import PageOptions
 from .picture import Picture
 
@@ -122,8 +122,10 @@ class Site:
     async def _results(self, request: web.Request) -> web.WebSocketResponse:
         listener = web.WebSocketResponse(heartbeat=_HEARTBEAT_S, compress=False, max_msg_size=1024)
         await listener.prepare(request)
+        number, messages = self.messages.last()  # before the status, so that no change falls between the two
         await self._say_status(listener)
-        tasks = [asyncio.create_task(act(listener)) for act in (_hear, self._tell_news, self._tell_status)]
+        acts = (_hear(listener), self._tell_news(listener, number, messages), self._tell_status(listener))
+        tasks = [asyncio.create_task(act) for act in acts]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -135,8 +137,8 @@ class Site:
                 raise outcome
         return listener
 
-    async def _tell_news(self, listener: web.WebSocketResponse) -> None:
-        number, messages = self.messages.last()
+    async def _tell_news(self, listener: web.WebSocketResponse, number: int, messages: list[Message]) -> None:
+        """messages: to begin with; then those above `number`."""
         while True:
             for message in messages:
                 await listener.send_str(message.text)
