@@ -32,9 +32,13 @@ def capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandInCapture:
 def _nothing_is_left_behind() -> Iterator[None]:
     gc.collect()
     me = psutil.Process()
-    before = me.num_fds(), threading.active_count(), len(me.children(recursive=True))
+
+    def held() -> tuple[int, int, int]:
+        return me.num_fds(), threading.active_count(), len(me.children(recursive=True))
+
+    before = held()
     yield
-    assert (me.num_fds(), threading.active_count(), len(me.children(recursive=True))) == before
+    until(lambda: held() == before)
 
 
 def camera(uri: str = "rtsp://ann:secret@door.test/1", options: CameraOptions = QUICK, **more: object) -> Camera:
