@@ -122,7 +122,7 @@ class Camera(Source):
         with self._lock:
             process, thread = self._process, self._thread
         if process is not None:
-            process.kill()
+            process.stop()
         if thread is None:
             self._enter(CameraState.ENDED, "closed")
         elif thread is not threading.current_thread():
