@@ -25,7 +25,7 @@ from .slow_model import SlowModel
 
 HEALTHY = 13
 CAMERA_FPS = 10
-ANSWERS_PER_S = 1.0  # wanted of each camera
+ANSWERS_PER_S = 2.0  # wanted of each camera
 OPTIONS = CameraOptions(silence_s=2, connect_s=4, longest_wait_s=4)
 
 

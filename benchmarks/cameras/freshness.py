@@ -48,8 +48,9 @@ def main() -> int:
     print("| | frames | median age ms | 99th percentile | worst |\n| --- | --- | --- | --- | --- |")
     print(row("PaliJet, when inference starts", started))
     print(row("PaliJet, at the answer", answered))
-    print(row("cv2.VideoCapture in a loop, when inference starts", [float(age) for age in said.split()]))
-    return 0
+    plain_ages = [float(age) for age in said.split()]
+    print(row("cv2.VideoCapture in a loop, when inference starts", plain_ages))
+    return 0 if statistics.median(started) < statistics.median(plain_ages) else 1
 
 
 def stream(bundle: Path, url: str, model_s: float, seconds: float) -> tuple[list[float], list[float]]:

@@ -276,7 +276,8 @@ def report(seen: Seen, minutes: float) -> bool:
         )
         print(f"{least / unit:.0f} to {most / unit:.0f}")
     whole = seen.lines == sum(answers.values())
-    return whole and not (seen.wrong or seen.back or unexplained) and max(growth) < 0.05
+    flat = minutes * 60 < SETTLE_S or max(growth) < 0.05  # a short one is all beginning
+    return whole and flat and not (seen.wrong or seen.back or unexplained)
 
 
 def back_after_s(fault: Fault, seen: Seen) -> float | None:
