@@ -25,7 +25,7 @@ run_end() { # Python version, pinned requirements...
   "$env/bin/python" .ci/headless_opencv.py
   "$env/bin/python" -c 'import sys, numpy, cv2; print(f"Python {sys.version.split()[0]}, numpy {numpy.__version__}, OpenCV {cv2.__version__}")'
   "$env/bin/python" -m pip list 2>/dev/null | grep -E '^onnxruntime ' || true
-  rm -rf "$scratch/tree" && mkdir "$scratch/tree" && cp -r tests demo cpp_ext benchmarks pyproject.toml "$scratch/tree/"
+  rm -rf "$scratch/tree" && mkdir "$scratch/tree" && cp -r tests demo cpp_ext benchmarks docs pyproject.toml "$scratch/tree/"
   (cd "$scratch/tree" && "$env/bin/python" -m pytest -q -m "not slow and not oracle" -p no:cacheprovider)
 }
 

@@ -6,12 +6,13 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from capture_stand_in import FOREVER, StandInCapture
+from until import until
 
 from palijet.runtime.cameras.camera import Camera
 from palijet.runtime.cameras.options import CameraOptions
@@ -43,13 +44,6 @@ def _nothing_is_left_behind() -> Iterator[None]:
 
 def camera(uri: str = "rtsp://ann:secret@door.test/1", options: CameraOptions = QUICK, **more: object) -> Camera:
     return Camera(parse_uri(uri), options, "door", **more)  # type: ignore[arg-type]
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENT_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.002)
 
 
 def states(changes: list[StateChange]) -> list[str]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import psutil
 import pytest
 from rtsp_server import RtspServer, read_marker, why_not
+from until import until
 
 from palijet.runtime.cameras.camera import Camera
 from palijet.runtime.cameras.options import CameraOptions
@@ -33,9 +34,13 @@ REPETITIONS = 20
 def _nothing_is_left_behind() -> Iterator[None]:
     gc.collect()
     me = psutil.Process()
-    before = me.num_fds(), threading.active_count(), len(me.children(recursive=True))
+
+    def held() -> tuple[int, int, int]:
+        return me.num_fds(), threading.active_count(), len(me.children(recursive=True))
+
+    before = held()
     yield
-    assert (me.num_fds(), threading.active_count(), len(me.children(recursive=True))) == before
+    until(lambda: held() == before)
 
 
 @dataclass
