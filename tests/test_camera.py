@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from capture_stand_in import FOREVER, StandInCapture
+from nothing_left import nothing_left
 from until import until
 
 from palijet.runtime.cameras.camera import Camera
@@ -31,15 +30,8 @@ def capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandInCapture:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left_behind() -> Iterator[None]:
-    gc.collect()
-    me = psutil.Process()
-
-    def held() -> tuple[int, int, int]:
-        return me.num_fds(), threading.active_count(), len(me.children(recursive=True))
-
-    before = held()
-    yield
-    until(lambda: held() == before)
+    with nothing_left():
+        yield
 
 
 def camera(uri: str = "rtsp://ann:secret@door.test/1", options: CameraOptions = QUICK, **more: object) -> Camera:

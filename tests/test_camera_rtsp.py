@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import random
 import statistics
 import threading
@@ -11,10 +10,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import psutil
 import pytest
+from nothing_left import nothing_left
 from rtsp_server import RtspServer, read_marker, why_not
-from until import until
 
 from palijet.runtime.cameras.camera import Camera
 from palijet.runtime.cameras.options import CameraOptions
@@ -32,15 +30,8 @@ REPETITIONS = 20
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left_behind() -> Iterator[None]:
-    gc.collect()
-    me = psutil.Process()
-
-    def held() -> tuple[int, int, int]:
-        return me.num_fds(), threading.active_count(), len(me.children(recursive=True))
-
-    before = held()
-    yield
-    until(lambda: held() == before)
+    with nothing_left():
+        yield
 
 
 @dataclass
