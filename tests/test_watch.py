@@ -155,6 +155,22 @@ def test_a_reload_keeps_what_is_as_before_and_drops_what_is_gone(model: palijet.
     assert "gone" not in seen[last_new:]
 
 
+def test_a_reload_that_cannot_be_opened_changes_nothing(
+    model: palijet.Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = WatchedCamera("kept", "synthetic://?width=320&height=240", CAPTION, fps=10)
+    new = WatchedCamera("new", "synthetic://?width=320&height=240&seed=3", CAPTION, fps=10)
+    lost = WatchedCamera("lost", str(tmp_path / "none.mp4"), CAPTION)
+    with Watch(model, [kept]) as watch:
+        answers = watch.answers()
+        next(answers)
+        watch.reload([new, lost])
+        assert [next(answers).camera for _ in range(4)] == ["kept"] * 4
+        assert [status.name for status in watch.cameras()] == ["kept"]
+    assert "cameras stay as they are" in caplog.text
+    assert "none.mp4 does not exist" in caplog.text
+
+
 def test_a_sink_that_blocks_for_ever_costs_the_cameras_nothing(model: palijet.Model) -> None:
     blocked = threading.Event()
     cameras = [WatchedCamera("belt", "synthetic://?width=320&height=240", CAPTION)]

@@ -5,18 +5,20 @@ A round is: choose whose frames are due, encode them in one run, ask what is due
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..cameras.change_detector import ChangeDetector
 from ..cameras.status import CameraState, CameraStatus, StateChange
-from ..errors import InputError
+from ..errors import InputError, PaliJetError
 from ..model import Encoded, Model, Question
 from ..result import Result, StreamResult
 from ..sinks.sink import AnsweredFrame
@@ -27,6 +29,8 @@ from .watched import Prompt, WatchedCamera
 
 if TYPE_CHECKING:
     from ..tracking import Tracker
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -146,18 +150,20 @@ class Watch:
                 self.model.check_prompt(prompt.text, max_tokens=prompt.max_tokens, choices=prompt.choices)
 
     def _replace(self, cameras: Sequence[WatchedCamera]) -> None:
-        """Open what is new, close what is gone, keep the rest."""
-        kept = {camera.name: camera for camera in cameras}
-        for name, feed in list(self._feeds.items()):
-            if kept.get(name) != feed.watched:
-                feed.source.close()
-                del self._feeds[name]
-        opened = {
-            name: self._feeds.get(name) or _Feed(camera, open_feed(camera, self._wake, self._changed))
-            for name, camera in kept.items()
-        }
-        self._feeds = opened
-        self._schedule.watch(list(kept.values()))
+        """Open what is new, close what is gone, keep the rest; where something cannot be opened, all stays as it was."""
+        opened: dict[str, _Feed] = {}
+        try:
+            for camera in cameras:
+                before = self._feeds.get(camera.name)
+                if before is None or before.watched != camera:
+                    before = _Feed(camera, partial(open_feed, camera, self._wake, self._changed))
+                opened[camera.name] = before
+        except BaseException:
+            _close_all_but(self._feeds, opened)
+            raise
+        replaced, self._feeds = self._feeds, opened
+        _close_all_but(opened, replaced)
+        self._schedule.watch(cameras)
 
     def _wake(self) -> None:
         with self._woken:
@@ -173,7 +179,10 @@ class Watch:
         while not self._closed:
             if self._reload is not None:
                 cameras, self._reload = self._reload, None
-                self._replace(cameras)
+                try:
+                    self._replace(cameras)
+                except PaliJetError as error:  # a file that is not there, say
+                    log.error("cameras stay as they are: %s", error)
             self._frames_came = False
             now = time.monotonic()
             ready = [name for name, feed in self._feeds.items() if feed.source.ready()]
@@ -269,9 +278,8 @@ _LONGEST_WAIT_S = 1.0  # without a frame: then the feeds are asked whether they 
 class _Feed:
     """A feed and what the loop remembers of it."""
 
-    def __init__(self, watched: WatchedCamera, source: Feed) -> None:
+    def __init__(self, watched: WatchedCamera, open_source: Callable[[], Feed]) -> None:
         self.watched = watched
-        self.source = source
         self.taken = 0  # frames that were answered before
         self.last: dict[str, StreamResult] = {}  # of each prompt
         self.changes = ChangeDetector() if watched.skip_unchanged else None
@@ -280,11 +288,19 @@ class _Feed:
             from ..tracking import Tracker
 
             self._trackers = {prompt.text: Tracker(zones=watched.zones, lines=watched.lines) for prompt in counts}
+        self.source = open_source()  # last, for it is to be closed
 
     def tracked(self, result: StreamResult) -> StreamResult:
         """With ids and counts, where the prompt's objects are tracked."""
         tracker = self._trackers.get(result.prompt)
         return result if tracker is None else tracker.update(result)
+
+
+def _close_all_but(kept: Mapping[str, _Feed], feeds: Mapping[str, _Feed]) -> None:
+    """Close those feeds that are not among the kept ones."""
+    for name, feed in feeds.items():
+        if kept.get(name) is not feed:
+            feed.source.close()
 
 
 @dataclass(frozen=True)
