@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -39,6 +40,7 @@ class Broker:
                     "autosave_interval 1",  # every change is saved
                     "max_queued_messages 100000",  # 2.0.11 takes 0 for none where it refuses a message
                     "log_dest stderr",
+                    "log_type all",
                     *(lines or ["allow_anonymous true"]),
                     "",
                 ]
@@ -75,6 +77,15 @@ class Broker:
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
+    def acknowledged(self, topic: str) -> set[str]:
+        """Ids of what came to a topic from PaliJet, which uses none twice, and was acknowledged: by the broker's own log."""
+        came = set(
+            re.findall(rf"Received PUBLISH from palijet-\S+ \(d\d, q1, r\d, (m\d+), '{re.escape(topic)}'", self.log)
+        )
+        return came & set(
+            re.findall(r"Sending PUBACK to palijet-\S+ \((m\d+), rc(?:0|16)\)", self.log)
+        )  # 16: nobody reads it
+
     def _answers(self) -> bool:
         with socket.socket() as trying:
             return trying.connect_ex(("127.0.0.1", self.port)) == 0
@@ -88,6 +99,7 @@ class Listener:
         from paho.mqtt.enums import CallbackAPIVersion
 
         self.messages: list[tuple[str, bytes]] = []  # topic, payload
+        self.newest = 0  # the sequence of the last result; what is retained comes again at each subscription
         self.again = 0  # of them, sent again by the broker, which did not hear that they had come
         self.subscribed = threading.Event()
         self._broker = broker
@@ -105,6 +117,8 @@ class Listener:
     def _take(self, client: Any, userdata: Any, got: Any) -> None:
         self.messages.append((got.topic, got.payload))
         self.again += got.dup
+        if got.topic.endswith("/result"):
+            self.newest = int(json.loads(got.payload)["sequence"])
 
     def _run(self) -> None:
         while not self._done.is_set():
@@ -129,12 +143,6 @@ class Listener:
 
     def payloads(self, topic: str) -> list[bytes]:
         return [payload for its_topic, payload in list(self.messages) if its_topic == topic]
-
-    @property
-    def newest(self) -> int:
-        """The sequence of the last message, where that was a result; else 0."""
-        topic, payload = self.messages[-1] if self.messages else ("", b"")
-        return int(json.loads(payload)["sequence"]) if topic.endswith("/result") else 0
 
     def results(self) -> list[dict[str, Any]]:
         return [json.loads(payload) for topic, payload in list(self.messages) if topic.endswith("/result")]

@@ -226,7 +226,7 @@ def test_healthz_is_well_while_the_loop_runs_and_is_not_stuck(serve: Serve) -> N
     assert served.get("/healthz").text == "ok\n"
     served.status = replace(STATUS, busy_s=31.0)
     assert (served.get("/healthz").status_code, served.get("/readyz").status_code) == (503, 503)
-    assert "at work on one batch for 31 s" in served.get("/healthz").text
+    assert "for 31 s" in served.get("/healthz").text
     served.status = replace(STATUS, loop_alive=False)
     assert served.get("/healthz").status_code == 503
     assert "does not run" in served.get("/healthz").text
@@ -282,9 +282,19 @@ def test_an_unknown_camera_is_not_found(serve: Serve) -> None:
     assert served.get("/cameras/nobody.mjpg").status_code == 404
 
 
+def test_a_camera_that_a_reload_took_away_is_not_found(serve: Serve) -> None:
+    served = serve()
+    served.server.answered(answered_frame("gate", TIMINGS))
+    assert served.get("/cameras/gate.jpg").status_code == 200
+    served.status = replace(STATUS, cameras=())
+    assert served.get("/cameras/gate.jpg").status_code == 404
+
+
 def test_a_camera_may_be_called_by_its_address(serve: Serve) -> None:
     served = serve()
-    served.server.answered(answered_frame("rtsp://gate:554/a b?c=1#%2F", TIMINGS))
+    name = "rtsp://gate:554/a b?c=1#%2F"
+    served.status = replace(STATUS, cameras=(replace(STATUS.cameras[0], name=name),))
+    served.server.answered(answered_frame(name, TIMINGS))
     assert served.get("/cameras/rtsp%3A%2F%2Fgate%3A554%2Fa%20b%3Fc%3D1%23%252F.jpg").status_code == 200
 
 

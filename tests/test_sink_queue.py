@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import threading
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from palijet.runtime.sinks.function import FunctionSink
 from palijet.runtime.sinks.message import Message
 from palijet.runtime.sinks.sink import AnsweredFrame, BusyError, RefusedError, Sink
 from palijet.runtime.sinks.sink_queue import SinkQueue
-from palijet.runtime.sinks.spool import SpoolOptions
+from palijet.runtime.sinks.spool_options import SpoolOptions
 
 
 def soon() -> Backoff:
@@ -224,6 +225,22 @@ def test_a_spilling_sink_that_hangs_at_the_end_keeps_its_results(tmp_path: Path)
     queue.close(timeout_s=0.2)
     assert queue.status().spooled == 10
     never.set()
+
+
+def test_without_sqlite_a_spilling_sink_delivers_from_memory_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "sqlite3", None)  # how Python itself marks what cannot be imported
+    monkeypatch.delitem(sys.modules, "palijet.runtime.sinks.spool", raising=False)
+    letters = Letters(tmp_path / "spool.sqlite")
+    letters.up.set()
+    with caplog.at_level(logging.ERROR):
+        queue = SinkQueue(letters)
+        queue.put(answered_frame(0))
+        until(lambda: letters.received == ["0.0"])
+    queue.close()
+    assert "waits in memory only: this Python was built without SQLite" in caplog.text
+    assert "libsqlite3-dev" in caplog.text
 
 
 def test_a_sink_says_when_to_try_again() -> None:

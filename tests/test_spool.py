@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from palijet.runtime.errors import SinkError
 from palijet.runtime.sinks.message import Message, Numbering
-from palijet.runtime.sinks.spool import Spool, SpoolOptions
+from palijet.runtime.sinks.spool import Spool
+from palijet.runtime.sinks.spool_options import SpoolOptions
 
 
 def message(number: int, size: int = 10) -> Message:

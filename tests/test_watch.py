@@ -18,6 +18,7 @@ from palijet.demo.clip import Clip, views, write_clip
 from palijet.runtime.cameras.options import CameraOptions
 from palijet.runtime.cameras.status import CameraState, StateChange
 from palijet.runtime.sinks.function import FunctionSink
+from palijet.runtime.sinks.open_sink import open_sink
 from palijet.runtime.sinks.sink import AnsweredFrame
 from palijet.runtime.sources import Frame, Source
 from palijet.runtime.watch.condition import parse_condition
@@ -190,6 +191,22 @@ def test_a_sink_that_blocks_for_ever_costs_the_cameras_nothing(model: palijet.Mo
         assert stuck.delivered == 0
         assert one.results[0].frame_age < 5
     blocked.set()
+
+
+def test_two_sinks_that_go_to_one_place_are_refused(tmp_path: Path) -> None:
+    sinks = [open_sink(str(tmp_path / "a.jsonl")), open_sink(f"lines:{tmp_path / 'a.jsonl'}")]
+    with pytest.raises(InputError, match=r"two sinks are .*a\.jsonl; leave one out"):
+        Delivery(sinks, live=True)
+
+
+def test_the_loop_is_busy_until_who_takes_its_answers_is_back(model: palijet.Model) -> None:
+    with Watch(model, [WatchedCamera("belt", "synthetic://?width=320&height=240", CAPTION)]) as watch:
+        answers = watch.answers()
+        next(answers)
+        time.sleep(0.2)
+        assert watch.busy_s >= 0.2  # /healthz sees a consumer that is stuck
+    assert list(answers) == []
+    assert watch.busy_s == 0
 
 
 def test_what_cannot_be_asked_is_said_before_anything_is_opened(model: palijet.Model, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from until import until
 from palijet.runtime.cameras.backoff import Backoff
 from palijet.runtime.errors import InputError
 from palijet.runtime.sinks.sink_queue import SinkQueue
-from palijet.runtime.sinks.spool import SpoolOptions
+from palijet.runtime.sinks.spool_options import SpoolOptions
 from palijet.runtime.sinks.webhook import Webhook, WebhookOptions
 from palijet.runtime.sinks.webhook_signature import HEADER, sign, verify
 
@@ -215,7 +215,7 @@ import sys, time
 from pathlib import Path
 from frames_for_sinks import answered_frame
 from palijet.runtime.sinks.sink_queue import SinkQueue
-from palijet.runtime.sinks.spool import SpoolOptions
+from palijet.runtime.sinks.spool_options import SpoolOptions
 from palijet.runtime.sinks.webhook import Webhook, WebhookOptions
 queue = SinkQueue(Webhook(WebhookOptions(sys.argv[1], spool=SpoolOptions(path=Path(sys.argv[2])))))
 for i in range(40):

@@ -115,7 +115,8 @@ class Site:
     async def _asked(self, request: web.Request) -> Picture:
         """Of the camera that is asked for."""
         name = request.match_info["camera"]
-        if name not in self._pictures and name not in {camera.name for camera in (await self._snapshot()).cameras}:
+        if name not in {camera.name for camera in (await self._snapshot()).cameras}:
+            self._pictures.pop(name, None)  # it was there before a reload
             raise web.HTTPNotFound(text="there is no such camera\n")
         return self.picture(name)
 

@@ -27,7 +27,7 @@ from .file_name import file_name
 from .home_assistant import live_sensor, prompt_sensor
 from .message import Message, Numbering
 from .sink import AnsweredFrame, RefusedError, Sink
-from .spool import SpoolOptions
+from .spool_options import SpoolOptions
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags

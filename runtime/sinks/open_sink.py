@@ -12,7 +12,7 @@ from .json_lines import JsonLines, JsonLinesOptions
 from .mqtt import Mqtt, MqttOptions
 from .sink import Sink
 from .snapshots import SnapshotOptions, Snapshots
-from .spool import SpoolOptions
+from .spool_options import SpoolOptions
 from .video import Video, VideoOptions
 from .webhook import Webhook, WebhookOptions
 

@@ -17,7 +17,7 @@ from ..result import StreamResult
 from ..sources.source import Frame
 
 if TYPE_CHECKING:
-    from .spool import SpoolOptions
+    from .spool_options import SpoolOptions
 
 Policy = Literal["drop-oldest", "spill"]
 

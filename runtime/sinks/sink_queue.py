@@ -12,13 +12,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..cameras.backoff import Backoff
 from ..cameras.status import StateChange
 from ..errors import InputError, SinkError
 from .sink import AnsweredFrame, BusyError, Policy, RefusedError, Sink, SinkStatus
-from .spool import Spool, SpoolOptions
+from .spool_options import SpoolOptions
+
+if TYPE_CHECKING:
+    from .spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +155,7 @@ class SinkQueue:
     def _open_spool(self) -> None:
         options = self.sink.spool or SpoolOptions()
         try:
-            self._spool = Spool(options.path_for(self.sink.name), options)
+            self._spool = _spool(options.path_for(self.sink.name), options)
         except SinkError as error:
             log.error("%s has no spool, and what is not delivered waits in memory only: %s", self.sink.name, error)
             return
@@ -300,3 +304,13 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return f"{type(error).__name__}: {error}"
+
+
+def _spool(path: Path, options: SpoolOptions) -> Spool:
+    try:
+        from .spool import Spool
+    except ImportError as error:
+        raise SinkError(
+            f"this Python was built without SQLite ({error}); install SQLite's headers (libsqlite3-dev) and build it again"
+        ) from None
+    return Spool(path, options)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from ..errors import SinkError
-from .file_name import file_name, moment
+from .file_name import moment
 from .message import Message
+from .spool_options import SpoolOptions
 
 log = logging.getLogger(__name__)
 
@@ -27,22 +26,6 @@ CREATE TABLE IF NOT EXISTS messages (
     message BLOB NOT NULL
 )
 """
-
-
-@dataclass(frozen=True)
-class SpoolOptions:
-    """Where messages wait, and how many at most; the oldest are dropped beyond that."""
-
-    path: Path | None = None  # None: a file named after the sink, in $XDG_STATE_HOME/palijet
-    max_messages: int = 100_000
-    max_bytes: int = 256 * 1024 * 1024  # of the messages themselves
-
-    def path_for(self, sink: str) -> Path:
-        """Of the sink's file."""
-        if self.path is not None:
-            return self.path
-        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-        return Path(state) / "palijet" / f"{file_name(sink)}.sqlite"
 
 
 class Spool:

@@ -26,7 +26,7 @@ from ..errors import InputError, SinkError
 from . import webhook_signature
 from .message import Message, Numbering
 from .sink import AnsweredFrame, BusyError, RefusedError, Sink
-from .spool import SpoolOptions
+from .spool_options import SpoolOptions
 
 if TYPE_CHECKING:
     import httpx

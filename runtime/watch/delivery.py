@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from ..cameras.status import StateChange
+from ..errors import InputError
 from ..sinks.sink import AnsweredFrame, Sink, SinkStatus
 from ..sinks.sink_queue import SinkQueue
 
@@ -19,7 +20,14 @@ class Delivery:
     """Used in a `with`, which finishes files and says goodbye to brokers."""
 
     def __init__(self, sinks: Sequence[Sink], *, live: bool, close_s: float = 5.0) -> None:
-        """live: frames come whether or not the sinks are through with those before; close_s: that each has for what waits."""
+        """live: frames come whether or not the sinks are through with those before; close_s: that each has for what waits.
+
+        Raises:
+            InputError: two sinks go to one place.
+        """
+        names = [sink.name for sink in sinks]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InputError(f"two sinks are {twice[0]}; leave one out, or give it another place or name")
         self._close_s = close_s
         self._ways: list[SinkQueue | _AtOnce] = [
             SinkQueue(sink) if live or sink.policy == "spill" else _AtOnce(sink) for sink in sinks

@@ -67,7 +67,7 @@ class Watch:
         self._frames_came = False
         self._reload: tuple[WatchedCamera, ...] | None = None
         self._closed = False
-        self._at_work: deque[float] = deque()  # when the rounds began that are being answered, by time.monotonic()
+        self._at_work: deque[float] = deque()  # when the rounds at work began, by time.monotonic()
         self._thread: threading.Thread | None = None
         self._feeds: dict[str, _Feed] = {}
         self._schedule = Schedule()
@@ -87,6 +87,7 @@ class Watch:
         self._thread = threading.current_thread()
         for round_, encoded in self._encoded(self._rounds()):
             yield from self._answer(round_, encoded)
+            self._at_work.popleft()  # who takes the answers has come back
         for feed in self._feeds.values():
             if isinstance(feed.source, FileFeed) and feed.source.error is not None and not self._closed:
                 raise feed.source.error
@@ -113,7 +114,7 @@ class Watch:
 
     @property
     def busy_s(self) -> float:
-        """For how long the loop has been at work on a round; 0: it waits for frames."""
+        """For how long the loop, or who takes its answers, has been at work on a round; 0: it waits for frames."""
         try:
             return time.monotonic() - self._at_work[0]
         except IndexError:
@@ -247,7 +248,6 @@ class Watch:
             for (image, prompt), result in zip(due, self.model.ask(encoded, questions), strict=True):
                 answers[image][prompt.key] = _stream_result(asked[image], result)
         said = {id(one): tuple(found.values()) for one, found in zip(asked, answers, strict=True)}
-        self._at_work.popleft()
         return [self._finish(one, said.get(id(one))) for one in taken]
 
     def _question(self, image: int, one: _Taken, prompt: Prompt) -> Question:
