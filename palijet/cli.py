@@ -245,7 +245,8 @@ def run(
     source: Annotated[
         list[str] | None,
         typer.Option(
-            help="A picture, a video, a folder, a camera's index, rtsp://, http://, csi://, gst://, synthetic://; "
+            help="A picture, a video, a folder (dir://FOLDER?watch=1), a camera's index, v4l2://, csi://, rtsp://, rtp://, "
+            "http://, gst://, synthetic://; "
             "may be given several times, as NAME=SOURCE too.",
             show_default=False,
         ),
@@ -261,12 +262,17 @@ def run(
     save: Annotated[Path | None, typer.Option(help="Annotated video to write (.mp4).")] = None,
     sink: Annotated[
         list[str] | None,
-        typer.Option(help="Where results go as well: mqtt://, https:// (webhook), a file; may be given several times."),
+        typer.Option(
+            help="Where results go: mqtt://, https:// (webhook), FILE.jsonl, FILE.mp4, snapshots:FOLDER; may be given "
+            "several times."
+        ),
     ] = None,
     page: Annotated[
         str | None, typer.Option(help="Serve a live page, /metrics and health: PORT or HOST:PORT.", show_default=False)
     ] = None,
-    token: Annotated[str | None, typer.Option(help="That the page asks for.", envvar="PALIJET_TOKEN")] = None,
+    token: Annotated[
+        str | None, typer.Option(help="That the page asks for; 8 characters or more.", envvar="PALIJET_TOKEN")
+    ] = None,
     status: Annotated[
         Path | None, typer.Option(help="JSON file that says how all cameras and sinks are, every second.")
     ] = None,

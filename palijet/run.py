@@ -11,15 +11,17 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
+from .on_signal import OnSignal
 from .runtime.cameras.status import StateChange
-from .runtime.errors import PaliJetError
+from .runtime.errors import PaliJetError, SinkError
 from .runtime.model import Model
 from .runtime.page.options import PageOptions
-from .runtime.sinks.sink import AnsweredFrame, Sink
+from .runtime.sinks.sink import AnsweredFrame, Sink, SinkStatus
 from .runtime.watch.delivery import Delivery
 from .runtime.watch.status import WatchStatus
 from .runtime.watch.watch import Watch, WatchOptions
@@ -39,7 +41,7 @@ class RunOptions:
     status: Path | None = None  # a JSON file that says how everything is, written anew every second
     limit: int | None = None  # answered frames after which it stops
     terminal: bool = False  # show cameras and answers in place
-    cameras_again: Callable[[], Sequence[WatchedCamera]] | None = None  # reads them anew at SIGHUP
+    cameras_again: Callable[[], Sequence[WatchedCamera]] | None = None  # reads them anew at SIGHUP; None: that ends it
 
 
 def run(
@@ -47,15 +49,16 @@ def run(
     cameras: Sequence[WatchedCamera],
     open_sinks: Callable[[bool, float], Sequence[Sink]],
     options: RunOptions,
+    hangup: OnSignal,
     talk: Console,
 ) -> None:
     """Answer until every source has ended, the limit is reached, or a signal comes.
 
-    open_sinks: given whether any source is live, and frames per second of a video.
+    open_sinks: given whether any source is live, and frames per second of a video. hangup: SIGHUP.
 
     Raises:
         SourceError: a source is none, or a file that could not be read to its end.
-        SinkError: a sink of files' results failed, or the page's port is taken.
+        SinkError: a sink of files' results failed, nothing at all reached a sink, or the page's port is taken.
     """
     started_at, started = time.time(), time.monotonic()
     with ExitStack() as stack:
@@ -89,20 +92,43 @@ def run(
         changes.takers.append(delivery.put_state)
         if options.status is not None:
             stack.enter_context(_StatusFile(options.status, status))
-        if options.cameras_again is not None:
-            _reload_at_sighup(watch, options.cameras_again, stack)
-        _handle(signal.SIGTERM, watch.close, stack)
+        again = options.cameras_again
+        if again is not None:
+            hangup.then(partial(_reload, watch, again))
+        elif not hangup.was_ignored:
+            hangup.then(watch.close)  # the terminal has gone
+        stack.enter_context(OnSignal(signal.SIGTERM)).then(watch.close)
+        stack.callback(watch.close)  # before the sinks, which are to hear of it
         for answered in watch.answers():
             for take in takers:
                 take(answered)
             if watch.answered == options.limit:
                 break
+        watch.close()
         if not watch.live:
             for camera in watch.cameras():
                 if camera.reason:
                     talk.print(f"note: {camera.reason}", style="yellow", soft_wrap=True)
         rate = watch.answered / max(time.monotonic() - started, 1e-9)
         talk.print(f"{watch.answered} frames answered, {rate:.1f} per second")
+    for sink in delivery.sinks():
+        _say_what_is_left(sink, talk)
+
+
+def _say_what_is_left(sink: SinkStatus, talk: Console) -> None:
+    """Of its results, once it is closed.
+
+    Raises:
+        SinkError: not one was delivered, nor is any kept.
+    """
+    lost = sink.queued + sink.dropped
+    if lost and not sink.delivered and not sink.spooled:
+        raise SinkError(f"nothing reached {sink.name}: {sink.reason or f'{lost} results were not delivered'}")
+    said = [f"{lost} results were not delivered"] if lost else []
+    if sink.spooled:
+        said.append(f"{sink.spooled} results wait on disk; the next run delivers them")
+    if said:
+        talk.print(f"{sink.name}: {', '.join(said)}", style="yellow", soft_wrap=True)
 
 
 class _Changes:
@@ -151,19 +177,8 @@ class _StatusFile:
                 return
 
 
-def _reload_at_sighup(watch: Watch, read: Callable[[], Sequence[WatchedCamera]], stack: ExitStack) -> None:
-    def reload() -> None:
-        try:
-            watch.reload(read())
-        except PaliJetError as error:
-            log.error("cameras stay as they are: %s", error)
-        else:
-            log.info("cameras are read anew")
-
-    _handle(signal.SIGHUP, reload, stack)
-
-
-def _handle(number: signal.Signals, do: Callable[[], None], stack: ExitStack) -> None:
-    """Do this at a signal, until the stack is left. On a thread of its own, since the main one may hold the locks it needs."""
-    before = signal.signal(number, lambda *_: threading.Thread(target=do, daemon=True).start())
-    stack.callback(signal.signal, number, before)
+def _reload(watch: Watch, read: Callable[[], Sequence[WatchedCamera]]) -> None:
+    try:
+        watch.reload(read())
+    except PaliJetError as error:
+        log.error("cameras stay as they are: %s", error)

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
+from .on_signal import OnSignal
 from .run import RunOptions, run
 from .runtime.errors import InputError
 from .runtime.model import load
 from .runtime.page.options import PageOptions
 from .runtime.sinks.open_sink import SinkSetting, open_sink
 from .runtime.sinks.sink import Sink
+from .runtime.sources import parse_uri
 from .runtime.stream import StreamOptions, watched_cameras
 from .runtime.watch.cameras_toml import ModelConfig, SinkConfig, WatchConfig, read_cameras
 from .runtime.watch.watch import WatchOptions
 from .runtime.watch.watched import WatchedCamera
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,11 @@ def serve(request: RunRequest, talk: Console) -> None:
     Raises:
         PaliJetError: something that was asked for is not to be had.
     """
+    with OnSignal(signal.SIGHUP) as hangup:  # from now on, for a model takes its time to load
+        _serve(request, hangup, talk)
+
+
+def _serve(request: RunRequest, hangup: OnSignal, talk: Console) -> None:
     config = _config(request)
     model_config, stream = config.model, request.stream
     bundle = request.bundle or (Path(model_config.bundle) if model_config.bundle else None)
@@ -70,16 +82,29 @@ def serve(request: RunRequest, talk: Console) -> None:
         status=request.status,
         limit=request.limit,
         terminal=terminal,
-        cameras_again=None if path is None else lambda: read_cameras(path).cameras,
+        cameras_again=None if path is None else partial(_cameras_again, path, config),
     )
     addresses = _sinks(request, config.sinks, terminal)
+    _keep_sources(watched, addresses, request)
     asked = max(len(camera.prompts) for camera in watched)
 
     def open_sinks(live: bool, fps: float) -> Sequence[Sink]:
         setting = SinkSetting(live=live, cameras=len(watched), fps=fps, panel_lines=asked + 1)
         return [open_sink(sink.address, sink.options, setting) for sink in addresses]
 
-    run(model, watched, open_sinks, options, talk)
+    run(model, watched, open_sinks, options, hangup, talk)
+
+
+def _cameras_again(path: Path, before: WatchConfig) -> tuple[WatchedCamera, ...]:
+    """The cameras of the file as it is now; says what else in it has changed, which waits for the next start."""
+    now = read_cameras(path)
+    for table in ("model", "sinks", "page"):
+        if getattr(now, table) != getattr(before, table):
+            log.warning("what changed in [%s] of %s holds from the next start on", _TABLES.get(table, table), path)
+    return now.cameras
+
+
+_TABLES = {"sinks": "[sink]"}
 
 
 def _config(request: RunRequest) -> WatchConfig:
@@ -104,8 +129,6 @@ def _config(request: RunRequest) -> WatchConfig:
 
 def _named(given: str) -> tuple[str, str]:
     """Name and source of NAME=SOURCE; a file that is called so is itself."""
-    from .runtime.sources import parse_uri
-
     found = re.fullmatch(r"([\w .-]+)=(.+)", given)
     if found and not Path(given).exists():
         return found.group(1), found.group(2)
@@ -122,9 +145,23 @@ def _sinks(request: RunRequest, configured: Sequence[SinkConfig], terminal: bool
     if request.save is not None and request.save.suffix.lower() != ".mp4":
         raise InputError(f"{request.save} cannot be written: give the name of a file that ends in .mp4")
     sinks = [*configured, *(SinkConfig(address, {}) for address in said)]
-    if request.jsonl is None and not terminal and not configured:
+    if not (terminal or configured or request.sinks or request.jsonl):
         sinks.insert(0, SinkConfig("-", {}))
     return sinks
+
+
+def _keep_sources(watched: Sequence[WatchedCamera], sinks: Sequence[SinkConfig], request: RunRequest) -> None:
+    """Raises InputError where a file that is read, or another output, would be written over."""
+    written = [Path(sink.address.removeprefix("lines:").removeprefix("snapshots:")).resolve() for sink in sinks]
+    for path in written:
+        if written.count(path) > 1 and "://" not in str(path):
+            raise InputError(f"two sinks write {path.name}; leave one out, or give it another place")
+    for camera in watched:
+        path = Path(parse_uri(str(camera.source)).path).resolve()
+        if path in written and path.is_file():
+            raise InputError(f"results would be written over their source {path.name}; give another file")
+    if request.status is not None and request.status.resolve() in written:
+        raise InputError(f"--status and a sink both write {request.status}; give another file to one of them")
 
 
 def _page(request: RunRequest) -> PageOptions:

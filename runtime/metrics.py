@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ except ImportError:
     raise SinkError("prometheus-client is not installed; run: pip install 'palijet[page]'") from None
 
 if TYPE_CHECKING:
-    from .result import StreamResult
+    from .result import StreamResult, Timings
     from .sinks.sink import AnsweredFrame
     from .watch.status import WatchStatus
 
@@ -27,7 +26,6 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # of Prometheus' text
 
 _AGES_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0)
 _STAGES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_STAGES = ("preprocess", "vision", "prefill", "decode", "total")
 
 
 class Metrics:
@@ -46,7 +44,7 @@ class Metrics:
         )
         self._stage = Histogram(
             "palijet_stage_seconds",
-            "Time of a stage of a call of the model; frames and prompts that are answered together share it.",
+            "Time of a stage of a frame; prefill and decode of each call of the model about it. Answers of one call share it.",
             ["camera", "stage"],
             buckets=_STAGES_S,
             registry=self._registry,
@@ -57,20 +55,33 @@ class Metrics:
 
     def answered(self, answered: AnsweredFrame) -> None:
         """Count a frame's answers; some microseconds, on the answering thread."""
-        for result in answered.results[:1]:  # all answers about a frame are equally old
-            self._frame_age.labels(answered.camera).observe(result.frame_age)
+        if answered.results:  # the last one is the oldest
+            oldest_s = max(result.frame_age for result in answered.results)
+            self._frame_age.labels(answered.camera).observe(oldest_s)
         fresh = [result for result in answered.results if not result.repeated]
         self._answers.count(answered.camera, fresh)
-        calls = {  # of the model: prompts that are asked together share its timings
-            tuple(getattr(result.timings, stage) for stage in _STAGES) for result in fresh
-        }
-        for call in calls:
-            for stage, took_ms in zip(_STAGES, call, strict=True):
-                self._stage.labels(answered.camera, stage).observe(took_ms / 1e3)
+        for stage, took_ms in _stages([result.timings for result in fresh]):
+            self._stage.labels(answered.camera, stage).observe(took_ms / 1e3)
 
     def text(self) -> bytes:
         """Everything, in Prometheus' text format. From any thread."""
         return generate_latest(self._registry)
+
+
+def _stages(answers: Sequence[Timings]) -> Iterator[tuple[str, float]]:
+    """Each stage of a frame and what it took, milliseconds: the picture's once, those of each call of the model about it.
+
+    A frame is encoded once, and every answer about it tells that time as its own; answers of one call tell the same of all else.
+    """
+    if not answers:
+        return
+    preprocess, vision = answers[0].preprocess, answers[0].vision
+    calls = {(answer.prefill, answer.decode, answer.total) for answer in answers}
+    yield from (("preprocess", preprocess), ("vision", vision))
+    for prefill, decode, _ in calls:
+        yield from (("prefill", prefill), ("decode", decode))
+    encoded = preprocess + vision
+    yield "total", encoded + sum(total - encoded for *_, total in calls)
 
 
 class _AnswerCounters(Collector):
@@ -156,12 +167,11 @@ def _of_cameras(cameras: tuple[CameraStatus, ...]) -> Iterator[Metric]:
         yield counter
     states = GaugeMetricFamily("palijet_camera_state", "1: it is in this state.", labels=["camera", "state"])
     silences = GaugeMetricFamily("palijet_camera_silence_seconds", "Since the last frame.", labels=["camera"])
-    now = time.time()
     for camera in cameras:
         for state in CameraState:
             states.add_metric([camera.name, str(state)], int(camera.state is state))
-        if camera.last_frame_at is not None:
-            silences.add_metric([camera.name], max(0.0, now - camera.last_frame_at))
+        if camera.last_frame_age_s is not None:
+            silences.add_metric([camera.name], camera.last_frame_age_s)
     yield states
     yield silences
 

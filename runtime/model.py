@@ -19,6 +19,7 @@ from .prompt import PromptTokenizer
 from .result import Choice, DetectedObject, Result, StreamResult, Timings, geometric_mean
 
 if TYPE_CHECKING:
+    from .cameras.status import StateChange
     from .stream import OneSource
 
 DEFAULT_MAX_TOKENS = 128
@@ -245,23 +246,39 @@ class Model:
 
     @overload
     def stream(  # type: ignore[overload-overlap]  # a str is a sequence of str as well
-        self, source: OneSource | Mapping[str, OneSource], prompt: str, **options: Any
+        self,
+        source: OneSource | Mapping[str, OneSource],
+        prompt: str,
+        *,
+        on_change: Callable[[StateChange], None] | None = None,
+        **options: Any,
     ) -> Iterator[StreamResult]: ...
 
     @overload
     def stream(
-        self, source: OneSource | Mapping[str, OneSource], prompt: Sequence[str], **options: Any
+        self,
+        source: OneSource | Mapping[str, OneSource],
+        prompt: Sequence[str],
+        *,
+        on_change: Callable[[StateChange], None] | None = None,
+        **options: Any,
     ) -> Iterator[list[StreamResult]]: ...
 
     def stream(
-        self, source: OneSource | Mapping[str, OneSource], prompt: str | Sequence[str], **options: Any
+        self,
+        source: OneSource | Mapping[str, OneSource],
+        prompt: str | Sequence[str],
+        *,
+        on_change: Callable[[StateChange], None] | None = None,
+        **options: Any,
     ) -> Iterator[StreamResult] | Iterator[list[StreamResult]]:
         """Answer frame after frame of a picture, a folder, a video or a camera (`sources.open_source`), or of several by name.
 
         Of a file every frame is answered, of a live source the newest one; a camera that is off or fails is connected anew, for
         ever. options: the fields of `stream.StreamOptions` (max_tokens, choices, every, fps, max_staleness, skip_unchanged,
         realtime, track, drafts, pipeline) and of `cameras.options.CameraOptions` (width, height, rotation, crop, transport,
-        silence_s, ...). With several prompts each item is a list of results, in their order.
+        silence_s, ...). With several prompts each item is a list of results, in their order. on_change: called from a camera's
+        thread when its state changes (connecting, live, stale, reconnecting, failed, ended), with the reason.
 
         Raises:
             SourceError: a source is none, or a file that cannot be read.
@@ -269,7 +286,7 @@ class Model:
         from .stream import open_watch, stream_options
 
         prompts = [prompt] if isinstance(prompt, str) else prompt
-        with open_watch(self, source, prompts, stream_options(options)) as watch:
+        with open_watch(self, source, prompts, stream_options(options), on_change) as watch:
             for answered in watch.answers():
                 yield answered.results[0] if isinstance(prompt, str) else list(answered.results)  # type: ignore[misc]
 

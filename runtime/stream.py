@@ -6,7 +6,7 @@ The last answer to a prompt is guessed to hold (drafts), and the next frame can 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from .watch.watch import Watch, WatchOptions
 from .watch.watched import Prompt, WatchedCamera
 
 if TYPE_CHECKING:
+    from .cameras.status import StateChange
     from .model import Model
 
 OneSource = str | os.PathLike[str] | int | Source
@@ -61,8 +62,11 @@ def open_watch(
     source: OneSource | Mapping[str, OneSource],
     prompts: Sequence[str],
     options: StreamOptions | None = None,
+    on_change: Callable[[StateChange], None] | None = None,
 ) -> Watch:
     """A watch over one source, or over several by their names; all are asked the same prompts.
+
+    on_change: called from a camera's thread when its state changes.
 
     Raises:
         SourceError: a source is none, or a file that cannot be read. A camera that is off is a state.
@@ -70,7 +74,8 @@ def open_watch(
     options = options or StreamOptions()
     named = source if isinstance(source, Mapping) else {_name(source): source}
     cameras = watched_cameras(named, prompts, options)
-    return Watch(model, cameras, WatchOptions(drafts=options.drafts, pipeline=options.pipeline))
+    watch_options = WatchOptions(drafts=options.drafts, pipeline=options.pipeline)
+    return Watch(model, cameras, watch_options, on_change or (lambda change: None))
 
 
 def watched_cameras(

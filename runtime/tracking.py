@@ -56,12 +56,13 @@ class Tracker:
         self._clock = _Clock()
         self._next_id = count(1)
 
-    def update(self, result: StreamResult) -> StreamResult:
+    def update(self, result: StreamResult, *, captured_monotonic: float | None = None) -> StreamResult:
         """The result with ids on its objects and with the counts of zones and lines. Give them in order; frames may be skipped.
 
-        A wall clock that is set back changes nothing; set forward, it reads as a gap, behind which all objects are new.
+        captured_monotonic: of its frame, always or never; a wall clock that is set then changes nothing. None: the result's own
+        `captured_at` is taken, by which a clock that is set forward reads as a gap, behind which all objects are new.
         """
-        now = self._clock.at(result.captured_at)
+        now = self._clock.at(result.captured_at if captured_monotonic is None else captured_monotonic)
         groups: dict[str, list[int]] = defaultdict(list)  # label -> places in result.objects
         for place, thing in enumerate(result.objects):
             groups[thing.label].append(place)
@@ -125,13 +126,13 @@ class _Clock:
     """Time that only goes forward. Its unit is the usual interval between answers."""
 
     def __init__(self) -> None:
-        self._last: float | None = None  # seconds since 1970
+        self._last: float | None = None  # seconds since 1970, or by time.monotonic()
         self._intervals: deque[float] = deque(maxlen=_INTERVALS)  # seconds
         self._now = 0.0
 
-    def at(self, captured_at: float) -> float:
-        elapsed_s = 0.0 if self._last is None else captured_at - self._last
-        self._last = captured_at
+    def at(self, captured: float) -> float:
+        elapsed_s = 0.0 if self._last is None else captured - self._last
+        self._last = captured
         if elapsed_s > 0:
             self._intervals.append(elapsed_s)
         else:  # the first, or the wall clock was set back

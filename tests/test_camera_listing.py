@@ -50,6 +50,11 @@ def test_usb_and_csi_cameras_are_listed_with_modes_and_without_metadata_nodes(tm
     ]
 
 
+def test_a_mode_is_shown_as_people_write_it() -> None:
+    assert str(CameraMode(1920, 1080, 30.0, "MJPG")) == "1920x1080 30 fps MJPG"
+    assert str(CameraMode(640, 480, 7.5, "YUYV")) == "640x480 7.5 fps YUYV"
+
+
 def test_a_machine_without_cameras_lists_none(tmp_path: Path) -> None:
     assert list_cameras(tmp_path) == []
     assert parse_modes("Cannot open device /dev/video0, exiting.") == ()

@@ -20,10 +20,10 @@ from palijet.runtime.page.options import PageOptions
 from palijet.runtime.sinks.json_lines import JsonLines
 from palijet.runtime.sinks.open_sink import open_sink
 from palijet.runtime.sinks.sink import AnsweredFrame
-from palijet.runtime.watch.cameras_toml import Changes, ModelConfig, WatchConfig, differences, read_cameras
+from palijet.runtime.watch.cameras_toml import ModelConfig, WatchConfig, read_cameras
 from palijet.runtime.watch.condition import parse_condition
 from palijet.runtime.watch.toml_positions import TomlPositions
-from palijet.runtime.watch.watched import Prompt, WatchedCamera
+from palijet.runtime.watch.watched import Changes, Prompt, WatchedCamera, differences
 from palijet.runtime.zones import Line, Zone
 
 if sys.version_info >= (3, 11):
@@ -284,8 +284,8 @@ def test_no_error_holds_a_password(read: Read, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_reload_tells_added_removed_changed_and_kept_cameras_apart(read: Read) -> None:
-    def cameras(*names: str, extra: str = "") -> WatchConfig:
-        return read("".join(BELT.replace("belt", name) for name in names) + extra)
+    def cameras(*names: str, extra: str = "") -> tuple[WatchedCamera, ...]:
+        return read("".join(BELT.replace("belt", name) for name in names) + extra).cameras
 
     old = cameras("a", "b", "c", extra="fps = 5\n[[camera.prompt]]\ntext = 'x'\nwhen = '\"detect part\" > 0'")
     assert differences(old, old) == Changes(added=(), removed=(), changed=(), kept=("a", "b", "c"))
@@ -308,7 +308,9 @@ def test_a_snapshots_condition_is_about_an_answered_frame(read: Read, tmp_path: 
     when = snapshots.options["when"]
     frame: Any = None
     for count, holds in (("0", False), ("2", True), ("many", False)):
-        assert when(AnsweredFrame("belt", frame, (stream_result(count, prompt="how many people"),))) is holds
+        result = stream_result(count, prompt="how many people")
+        assert when(AnsweredFrame("belt", frame, (result,), keys=("people",))) is holds
+        assert when(AnsweredFrame("a camera of a reload", frame, (result,), keys=("people",))) is holds
     assert not when(AnsweredFrame("belt", frame, ()))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import os
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from frames_for_sinks import answered_frame, state_change
@@ -192,3 +195,35 @@ def test_a_place_that_cannot_be_is_said_before_anything_runs(place: str, tmp_pat
 def test_sizes_are_above_0() -> None:
     with pytest.raises(InputError, match="max_bytes is 0; give a number above 0"):
         JsonLinesOptions(max_bytes=0)
+
+
+class FullPipe(io.RawIOBase):
+    """A stand-in for standard output on a disk that is full at times: takes so many bytes, then nothing until there is room."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.taken = room, b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, piece: Any) -> int:
+        if self.room == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = bytes(piece[: self.room])
+        self.room -= len(taken)
+        self.taken += taken
+        return len(taken)
+
+
+def test_a_line_that_standard_output_did_not_take_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = FullPipe(100)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(pipe)))
+    sink = JsonLines(JsonLinesOptions(None))
+    for _ in range(3):
+        with pytest.raises(OSError, match="No space left"):
+            write(sink, 1)
+    pipe.room = 100_000
+    write(sink, 1, 2)
+    torn, *lines = pipe.taken.decode().splitlines()
+    assert len(torn) == 100
+    assert [json.loads(line)["frame_index"] for line in lines] == [1, 2]

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import aiohttp
 import cv2
@@ -181,6 +181,33 @@ def test_another_site_cannot_open_the_websocket(serve: Serve) -> None:
     assert asyncio.run(status(served.base)) == 101
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (b"Authorization: Bearer \xff", 401),
+        (b"Cookie: palijet-1=\xff", 401),
+        (b"Authorization: Bearer %(token)s\r\nOrigin: http://[", 403),
+        (b"Authorization: Bearer %(token)s\r\nOrigin: http://\xff", 403),
+        (b"Authorization: Bearer %(token)s\r\nOrigin: http://localhost", 200),
+    ],
+)
+@pytest.mark.parametrize("path", [b"/status", b"/status?token=%%ff"])
+def test_what_is_no_text_or_no_address_is_refused_without_a_word_in_the_log(
+    serve: Serve, caplog: pytest.LogCaptureFixture, path: bytes, headers: bytes, status: int
+) -> None:
+    told = b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n" + headers + b"\r\n\r\n"
+    assert status_of(serve(token=TOKEN), told % {b"token": TOKEN.encode()}) == status
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(("host", "status"), [(b"[", 403), (b"\xff", 400), (b"localhost:x", 400)])
+def test_what_is_no_host_is_refused_without_a_word_in_the_log(
+    serve: Serve, caplog: pytest.LogCaptureFixture, host: bytes, status: int
+) -> None:
+    assert status_of(serve(), b"GET /status HTTP/1.1\r\nHost: " + host + b"\r\n\r\n") == status
+    assert caplog.records == []
+
+
 def test_the_page_takes_nothing_from_elsewhere(serve: Serve) -> None:
     served = serve()
     answer = served.get("/")
@@ -290,12 +317,14 @@ def test_a_camera_that_a_reload_took_away_is_not_found(serve: Serve) -> None:
     assert served.get("/cameras/gate.jpg").status_code == 404
 
 
-def test_a_camera_may_be_called_by_its_address(serve: Serve) -> None:
+@pytest.mark.parametrize("name", ["rtsp://gate:554/a b?c=1#%2F", "{gate}", "a{b", "ü.jpg"])
+def test_a_camera_may_be_called_by_its_address_or_as_one_likes(serve: Serve, name: str) -> None:
     served = serve()
-    name = "rtsp://gate:554/a b?c=1#%2F"
     served.status = replace(STATUS, cameras=(replace(STATUS.cameras[0], name=name),))
     served.server.answered(answered_frame(name, TIMINGS))
-    assert served.get("/cameras/rtsp%3A%2F%2Fgate%3A554%2Fa%20b%3Fc%3D1%23%252F.jpg").status_code == 200
+    assert served.get(f"/cameras/{quote(name, safe='')}.jpg").status_code == 200
+    with httpx.stream("GET", f"{served.base}/cameras/{quote(name, safe='')}.mjpg", timeout=20) as stream:
+        assert stream.status_code == 200
 
 
 def test_an_mjpeg_shows_each_new_picture(serve: Serve) -> None:
@@ -450,6 +479,13 @@ def test_a_library_that_is_missing_is_a_sentence_with_the_extra(library: str, pa
     code = f"import sys; sys.modules[{library!r}] = None; import palijet.runtime.page.server"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.stderr.endswith(f"SinkError: {package} is not installed; run: pip install 'palijet[page]'\n")
+
+
+def status_of(served: Served, request: bytes) -> int:
+    """What the server answers to bytes that no client would send."""
+    with socket.create_connection(("127.0.0.1", urlsplit(served.base).port or 0), timeout=20) as connection:
+        connection.sendall(request)
+        return int(connection.recv(4096).split()[1])
 
 
 def plain(shade: int) -> np.ndarray:

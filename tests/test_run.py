@@ -12,9 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import httpx
 import pytest
+from free_port import free_port
 from until import until
+
+from palijet.demo.clip import Clip, write_clip
 
 PALIJET = str(Path(sys.executable).with_name("palijet"))
 
@@ -72,6 +76,75 @@ def test_a_reload_adds_and_removes_cameras_and_keeps_the_healthy_one(demo_bundle
     assert "Traceback" not in said
     for line in (tmp_path / "out").read_text().splitlines():
         assert json.loads(line)["camera"] in ("kept", "gone", "new")
+
+
+def test_a_terminal_that_is_closed_ends_a_run_and_finishes_its_files(demo_bundle: Path, tmp_path: Path) -> None:
+    video, status = tmp_path / "out.mp4", tmp_path / "status.json"
+    belt = ["--source", "belt=synthetic://?width=320&height=240", "--prompt", "caption en"]
+    with running(demo_bundle, *belt, "--save", video, "--status", status, "--jsonl", tmp_path / "out") as process:
+        until(lambda: cameras(status).get("belt", {}).get("answered", 0) > 5, 60)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=60) == 0
+    (written,) = tmp_path.glob("*.mp4")
+    assert cv2.VideoCapture(str(written)).read()[0]
+    assert not list(tmp_path.glob(".*"))
+    assert cameras(status)["belt"]["state"] == "ended"
+    assert not json.loads(status.read_text())["loop_alive"]
+    last = json.loads((tmp_path / "out").read_text().splitlines()[-1])
+    assert (last["camera"], last["state"]) == ("belt", "ended")
+
+
+def test_a_reload_that_is_asked_for_while_the_model_loads_waits_for_it() -> None:
+    code = """
+import signal, os
+from palijet.on_signal import OnSignal
+with OnSignal(signal.SIGHUP) as hangup:
+    os.kill(os.getpid(), signal.SIGHUP)
+    print("loaded", flush=True)
+    hangup.then(lambda: print("reloaded", flush=True))
+    import time; time.sleep(0.5)
+os.kill(os.getpid(), signal.SIGHUP)
+"""
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.stdout.split() == ["loaded", "reloaded"]
+    assert done.returncode == -signal.SIGHUP  # what it did before, it does again
+
+
+def test_nothing_is_written_over_what_is_read(demo_bundle: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    write_clip(clip, Clip(frames=3, width=320, height=240))
+    before = clip.read_bytes()
+    for arguments, sentence in (
+        (["--save", clip], "would be written over their source clip.mp4"),
+        (["--sink", tmp_path / "a.jsonl", "--jsonl", f"{tmp_path}/b/../a.jsonl"], "two sinks write a.jsonl"),
+        (["--jsonl", tmp_path / "a.json", "--status", tmp_path / "a.json"], "both write"),
+    ):
+        with running(demo_bundle, "--source", clip, "--prompt", "caption en", *arguments) as process:
+            _, said = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert sentence in said
+    assert clip.read_bytes() == before
+
+
+def test_a_run_whose_results_reached_nobody_fails(demo_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    belt = ["--source", "belt=synthetic://?width=320&height=240", "--prompt", "caption en", "--limit", "3"]
+    with running(demo_bundle, *belt, "--sink", f"snapshots:{tmp_path / 'file' / 'folder'}") as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in said
+    assert "error: " in said
+
+
+def test_what_waits_on_disk_is_said_at_the_end(
+    demo_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    belt = ["--source", "belt=synthetic://?width=320&height=240", "--prompt", "caption en", "--limit", "3"]
+    with running(demo_bundle, *belt, "--sink", f"http://127.0.0.1:{free_port()}/") as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert re.search(r"webhook 127\.0\.0\.1:\d+#\w+: \d results wait on disk; the next run delivers them", said)
 
 
 def test_a_reader_that_goes_ends_a_live_run_quietly(demo_bundle: Path) -> None:

@@ -195,6 +195,26 @@ def test_what_waits_at_the_end_is_delivered_by_the_next_run(tmp_path: Path) -> N
     assert letters.received == [f"{i}.0" for i in range(20)]
 
 
+def test_a_spilling_sink_that_is_merely_slow_loses_nothing(tmp_path: Path) -> None:
+    class Slow(Letters):
+        queue_length = 40
+
+        def write(self, item: Message) -> None:
+            time.sleep(0.002)
+            super().write(item)
+
+    letters = Slow(tmp_path / "spool.sqlite")
+    letters.up.set()
+    queue = SinkQueue(letters)
+    for i in range(300):
+        queue.put(answered_frame(i))
+        time.sleep(0.0005)
+    until(lambda: queue.status().delivered == 300)
+    queue.close()
+    assert queue.status().dropped == 0
+    assert letters.received == [f"{i}.0" for i in range(300)]
+
+
 def test_a_refused_message_does_not_hold_up_those_behind_it(tmp_path: Path) -> None:
     letters = Letters(tmp_path / "spool.sqlite")
     letters.refused = {"3.0", "4.0"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -185,3 +186,15 @@ def test_numbers_of_two_runs_differ() -> None:
     one, two = Numbering(), Numbering()
     assert one.run != two.run
     assert [one.next() for _ in range(2)] == [(1, f"{one.run}-1"), (2, f"{one.run}-2")]
+
+
+def test_a_damaged_file_that_cannot_be_put_aside_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "spool.sqlite"
+    path.write_bytes(b"no database at all" * 100)
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(SinkError, match=r"is damaged .* and cannot be put aside: Read-only file system"):
+        Spool(path)

@@ -236,6 +236,19 @@ def test_a_wall_clock_that_is_set_back_or_stands_changes_no_id() -> None:
     assert ids == [None, 1, 1, 1, 1, 1, 1]
 
 
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
+def test_a_wall_clock_that_is_set_changes_neither_ids_nor_counts(jump_s: float) -> None:
+    tracker = Tracker(zones=[LEFT])
+    ids = []
+    for index in range(20):
+        at_s = index * 0.1
+        shown = result(index, [thing(10, 10, 60, 60)], at_s + (jump_s if index >= 10 else 0))
+        answer = tracker.update(shown, captured_monotonic=at_s)
+        ids.append(answer.objects[0].track_id)
+    assert ids == [None, *[1] * 19]
+    assert answer.zones == (ZoneCount("left", 1, 1, 0),)
+
+
 @pytest.mark.filterwarnings("error")
 def test_answers_without_objects_are_followed_too() -> None:
     tracker = Tracker(zones=[LEFT], lines=[MIDDLE])

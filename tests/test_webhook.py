@@ -286,3 +286,15 @@ def test_a_receiver_that_is_killed_50_times_under_load_loses_nothing(
     assert doubled <= 50  # at most the one that was under way at each kill
     assert (status.spooled, status.queued, status.dropped) == (0, 0, 0)
     assert threading.active_count() < 10
+
+
+@pytest.mark.parametrize("value", ["Bearer s3cret\n", "Bearer s3cret ", " s3cret", "s3cret\x00", "s3crét"])
+def test_a_header_that_cannot_be_sent_is_refused_and_never_shown(value: str) -> None:
+    with pytest.raises(InputError, match="header Authorization cannot be sent") as error:
+        WebhookOptions("https://host/", headers={"Authorization": value})
+    assert "s3cr" not in str(error.value)
+
+
+def test_an_address_with_a_port_that_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match="no address"):
+        WebhookOptions("https://host:99999/x")

@@ -74,6 +74,11 @@ class Camera(Source):
         """Whether `take` has something to give."""
         return self._slot.waits
 
+    @property
+    def waiting_index(self) -> int | None:
+        """The number of the frame that `take` would give; None: there is none."""
+        return self._slot.waiting_index
+
     def take(self) -> Frame | None:
         """The newest frame that was not taken yet; None: there is none. Never waits for one."""
         try:
@@ -110,6 +115,7 @@ class Camera(Source):
                 size=(last.width, last.height) if last else None,
                 fps=self._rate.at(time.monotonic()),
                 last_frame_at=last.captured_at if last else None,
+                last_frame_age_s=time.monotonic() - last.captured_monotonic if last else None,
                 last_answer_at=self._last_answer_at,
                 reader=self._reader,
                 **self._counts,

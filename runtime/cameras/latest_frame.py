@@ -56,6 +56,12 @@ class LatestFrame:
         return self._waiting is not None
 
     @property
+    def waiting_index(self) -> int | None:
+        """The number of the frame that is there; None: none is."""
+        waiting = self._waiting
+        return None if waiting is None else waiting.index
+
+    @property
     def dropped(self) -> int:
         """Frames that were passed over, here or by the capture process."""
         return self._dropped

@@ -23,6 +23,9 @@ class CameraMode:
         str  # as Video4Linux names it: MJPG, YUYV, H264; RG10 and the like are what a sensor gives to the Jetson's ISP
     )
 
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height} {self.fps:g} fps {self.format}"
+
 
 @dataclass(frozen=True)
 class LocalCamera:

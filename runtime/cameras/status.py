@@ -39,6 +39,7 @@ class CameraStatus:
     size: tuple[int, int] | None = None  # width and height of the last frame, pixels
     fps: float = 0.0  # frames per second that came in the last seconds
     last_frame_at: float | None = None
+    last_frame_age_s: float | None = None  # at that moment, whatever the wall clock did meanwhile
     last_answer_at: float | None = None
     reader: str = ""  # gstreamer or opencv
 

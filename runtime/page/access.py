@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -42,10 +42,12 @@ class Access:
 
     @web.middleware
     async def _check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not _has_host(request):
+            raise web.HTTPBadRequest(text=f"{request.host!a} is no name of a machine\n")
         # A site whose name was made to point here (DNS rebinding) shows by the name that the browser asked for.
         if self._on_loopback and not _names_loopback(request.host):
             raise web.HTTPForbidden(
-                text=f"{request.host} is no name of this machine's own; open the page at 127.0.0.1\n"
+                text=f"{request.host!a} is no name of this machine's own; open the page at 127.0.0.1\n"
             )
         if request.path in OPEN_PATHS:
             return await handler(request)
@@ -56,8 +58,8 @@ class Access:
             )
         # A browser sends cookies with another site's WebSocket, and says whose it is.
         origin = request.headers.get(hdrs.ORIGIN)
-        if origin is not None and urlsplit(origin).netloc != request.host:
-            raise web.HTTPForbidden(text=f"{origin} is another site\n")
+        if origin is not None and not _is_own(origin, request.host):
+            raise web.HTTPForbidden(text=f"{origin!a} is another site\n")
         if request.path == "/" and "token" in request.query and self.token is not None:
             raise self._into_cookie(request)
         return await handler(request)
@@ -71,7 +73,7 @@ class Access:
             request.query.get("token", ""),
             request.cookies.get(_cookie_name(request), ""),
         )
-        return any(hmac.compare_digest(one.encode(), self.token.encode()) for one in given)
+        return any(hmac.compare_digest(_bytes(one), _bytes(self.token)) for one in given)
 
     def _into_cookie(self, request: web.Request) -> web.HTTPException:
         """The page once more, without the token in its address, where histories and screenshots would keep it."""
@@ -89,5 +91,33 @@ def _cookie_name(request: web.Request) -> str:
     return f"palijet-{request.url.port}"
 
 
+def _has_host(request: web.Request) -> bool:
+    """Whether the Host header is one; aiohttp reads it when the whole address is asked for."""
+    try:
+        return bool(request.url)
+    except ValueError:  # UnicodeError among them
+        return False
+
+
 def _names_loopback(host: str) -> bool:
-    return is_loopback(urlsplit(f"//{host}").hostname or "")
+    parts = _parts(f"//{host}")
+    return parts is not None and is_loopback(parts.hostname or "")
+
+
+def _is_own(origin: str, host: str) -> bool:
+    """Whether a page of this origin is ours, by the name that the browser asked for."""
+    parts = _parts(origin)
+    return parts is not None and parts.netloc == host
+
+
+def _parts(address: str) -> SplitResult | None:
+    """None: it is no address, as `http://[`."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return None
+
+
+def _bytes(text: str) -> bytes:
+    """As they came: aiohttp reads a header's bytes that are no UTF-8 as lone surrogates."""
+    return text.encode(errors="surrogateescape")

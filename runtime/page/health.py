@@ -13,7 +13,9 @@ def why_unhealthy(status: WatchStatus, stuck_s: float) -> str | None:
     if not status.loop_alive:
         return "the answering loop does not run"
     if status.busy_s > stuck_s:
-        return f"the answering loop has been at work on one batch, or on giving out its answers, for {status.busy_s:.0f} s"
+        return (
+            f"the answering loop has been at work on one batch, or on giving out its answers, for {status.busy_s:.0f} s"
+        )
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -51,6 +52,7 @@ class JsonLines(Sink):
         self._file = -1
         self._began = 0.0  # by time.monotonic(), the file
         self._was_open = False
+        self._torn = False  # standard output ends within a line
 
     def open(self) -> None:
         path = self.options.path
@@ -79,8 +81,7 @@ class JsonLines(Sink):
     def write(self, item: bytes) -> None:
         if self.options.path is None:
             try:
-                sys.stdout.buffer.write(item)
-                sys.stdout.buffer.flush()
+                self._write_out(item)
             except BrokenPipeError:
                 self.reader_gone = True
                 raise
@@ -102,6 +103,18 @@ class JsonLines(Sink):
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+    def _write_out(self, item: bytes) -> None:
+        """To standard output, past its buffer, which would keep what failed and write it again. A torn line is ended first."""
+        sys.stdout.flush()
+        out = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+        rest = memoryview(b"\n" + item if self._torn else item)
+        while rest:
+            written = out.write(rest)
+            if written is None:
+                raise BlockingIOError(errno.EAGAIN, "standard output takes nothing now")
+            self._torn = written < len(rest)
+            rest = rest[written:]
 
     def _append(self, item: bytes) -> None:
         """All of it or nothing."""

@@ -29,7 +29,14 @@ class AnsweredFrame:
     camera: str
     frame: Frame
     results: tuple[StreamResult, ...]  # one per prompt that had its turn
-    status: CameraStatus | None = None  # of the camera, when it was answered; None: a file
+    status: CameraStatus | None = None  # of the camera, when it was answered
+    keys: tuple[str, ...] = ()  # by which conditions call the prompts, as many as results; none: by their texts
+
+    @property
+    def answers(self) -> dict[str, StreamResult]:
+        """The results, as conditions call them."""
+        keys = self.keys or tuple(result.prompt for result in self.results)
+        return dict(zip(keys, self.results, strict=True))
 
     @cached_property
     def annotated(self) -> NDArray[np.uint8]:

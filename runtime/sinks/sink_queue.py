@@ -191,6 +191,7 @@ class SinkQueue:
                     self._forget_first()
                     self._refused = ""
                     self._busy_since = time.monotonic()
+                self._make_room()
             else:
                 self.sink.idle()
         except Exception as error:  # whatever a sink raises, its thread lives on
@@ -226,6 +227,14 @@ class SinkQueue:
             number, _ = self._taken.popleft()
             if self._spool and number is not None:
                 self._spool.remove(number)
+
+    def _make_room(self) -> None:
+        """Where a sink that spills is slower than what comes, what waits goes to disk before the queue is full."""
+        if self._spool is None or len(self._waiting) <= self._length // 2:
+            return
+        with self._hand:
+            if not self._given_up:
+                self._spill()
 
     def _spill(self) -> bool:
         """Move what waits in memory to disk; needs `_hand`. False: it stays where it is."""

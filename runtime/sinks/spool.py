@@ -75,7 +75,13 @@ class Spool:
         except (sqlite3.DatabaseError, msgspec.MsgspecError) as error:
             if isinstance(error, sqlite3.OperationalError):  # a full disk, a lock: the file itself is sound
                 raise self._unusable(error) from None
-            self._set_aside(error)
+            damage = error
+        try:
+            self._set_aside(damage)
+        except OSError as error:
+            raise SinkError(
+                f"{self.path} is damaged ({damage}) and cannot be put aside: {error.strerror or error}; see to its folder"
+            ) from None
         try:
             self._connect()
             return work()

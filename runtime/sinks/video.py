@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -78,9 +79,9 @@ class Video(Sink):
         self._end_those_of_before(time.monotonic())
 
     def close(self) -> None:
-        for segment in self._segments.values():
-            segment.close()
-        self._segments.clear()
+        with ExitStack() as stack:  # all files are finished, whatever becomes of one
+            while self._segments:
+                stack.callback(self._segments.popitem()[1].close)
 
     def _end_those_of_before(self, now: float) -> None:
         """Cameras that have gone leave no timed file unfinished. now: by time.monotonic()."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 _AGAIN = {408, 425, 429}  # and 5xx
 _LONGEST_WAIT_S = 3600.0  # that a receiver may ask for
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
+_HEADER_VALUE = re.compile(r"(?! )[ -~]*(?<! )")  # RFC 9110 5.5, of ASCII
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,21 @@ class WebhookOptions:
     def __post_init__(self) -> None:
         try:
             parts = urlsplit(self.url)
+            parts.port  # noqa: B018  (it raises where it is none)
         except ValueError:
-            raise InputError("what is given for a webhook is no address; give https://host/path") from None
+            raise InputError("what is given for a webhook is no address; give https://host:port/path") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InputError("a webhook's address needs a host; give http://host/path or https://host/path")
         if not self.timeout_s > 0:
             raise InputError(f"timeout_s is {self.timeout_s}; give seconds above 0")
+        for name, value in self.headers.items():
+            if not _HEADER_NAME.fullmatch(name):
+                raise InputError(f"a webhook cannot send a header called {name!r}; give letters, digits and -")
+            if not _HEADER_VALUE.fullmatch(value):
+                raise InputError(
+                    f"the value of a webhook's header {name} cannot be sent; give printable ASCII, and no line's end or space at"
+                    " its end"
+                )
 
 
 class Webhook(Sink):
@@ -122,6 +134,8 @@ class Webhook(Sink):
             answer = self._client.post(self.options.url, content=item.body, headers=headers)
         except self._httpx.TimeoutException:
             raise SinkError(f"{self.name} does not answer within {self.options.timeout_s:g} s") from None
+        except self._httpx.LocalProtocolError:  # whose text may hold the secret that is wrong with it
+            raise RefusedError(f"{self.name} cannot be sent this; see to its headers and address") from None
         except self._httpx.HTTPError as error:
             raise SinkError(f"{self.name} does not answer: {error or type(error).__name__}; see that it runs") from None
         if answer.is_success:

@@ -44,7 +44,8 @@ def open_source(
     A path (or file://) of a picture, a video or a folder gives every frame, and dir://PATH?watch=1 the new pictures of a folder. A
     camera's index, /dev/video0, csi://0, rtsp://, rtp://, http://, gst:// and what was registered are live: `cameras.Camera`, which
     takes the options and the name.
-    realtime: play a file as if it were a camera; loop: and at its end from the beginning.
+    realtime: play a file or a folder's pictures as if by a camera; a watched folder is live already. loop: and at its end from the
+    beginning.
     Raises:
         SourceError: there is no such thing, or it cannot be read. A camera that is off is no error but a state.
     """
@@ -53,10 +54,11 @@ def open_source(
     if isinstance(source, bool) or not isinstance(source, str | os.PathLike | int | SourceUri):
         raise SourceError(f"a {type(source).__name__} is no source; {MEND}")
     uri = source if isinstance(source, SourceUri) else parse_uri(str(source))
-    if uri.kind in (SourceKind.PATH, SourceKind.FOLDER) and not realtime:
-        return _open_path(uri)
-    if uri.kind == SourceKind.PATH:
-        _open_path(uri).close()  # what is no file is an error at once, and not a camera that is off
+    if uri.kind in (SourceKind.PATH, SourceKind.FOLDER):
+        opened = _open_path(uri)
+        if uri.watch or not realtime:
+            return opened
+        opened.close()  # what is no file is an error at once, and not a camera that is off
     from ..cameras.camera import Camera
 
     return Camera(replace(uri, loop=loop), options or CameraOptions(), name)

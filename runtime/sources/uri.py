@@ -51,8 +51,8 @@ class SourceUri:
 
     @property
     def has_end(self) -> bool:
-        """Whether coming to the end is no fault: a file that is played once."""
-        return self.kind == SourceKind.PATH and not self.loop
+        """Whether coming to the end is no fault: a file, or the pictures of a folder, played once."""
+        return self.kind in (SourceKind.PATH, SourceKind.FOLDER) and not self.loop and not self.watch
 
 
 _SCHEMES = {
@@ -121,7 +121,12 @@ def parse_uri(text: str) -> SourceUri:
         return _network(kind, scheme, text)
     if kind == SourceKind.FOLDER:
         path, _, query = rest.partition("?")
-        watch = parse_qs(query).get("watch", ["0"])[-1] not in ("0", "no", "false")
+        settings = parse_qs(query, keep_blank_values=True)
+        if unknown := sorted(set(settings) - {"watch"}):
+            raise SourceError(
+                f"{redact(text)} has a setting {unknown[0]}, and there is only watch: dir://FOLDER?watch=1"
+            )
+        watch = settings.get("watch", ["0"])[-1] not in ("0", "no", "false")
         return SourceUri(kind, scheme, redact(text), text, text, path=path, watch=watch)
     if kind == SourceKind.DEVICE:
         path = f"/dev/video{int(rest)}" if re.fullmatch(r"[0-9]+", rest) else rest
@@ -142,21 +147,35 @@ def parse_uri(text: str) -> SourceUri:
 
 
 # What stands before "=" where a secret follows: `?token=…`, `user-pw=…`, `/user=ann_password=…_channel=1.sdp`.
-_SECRET = re.compile(
-    r"((?:pass|pwd|pw|token|secret|key|auth|sig|credential|login|user|usr|session)[\w-]*=)(\"[^\"]*\"|'[^']*'|[^\s&/?#!;\"']+)",
-    re.I,
-)
-_LOGIN = re.compile(r"[^\s/\"'=]*:[^\s\"']*@|(?<=://)[^\s/\"']*@")
+_NAME = r"((?:pass|pwd|pw|token|secret|key|auth|sig|credential|login|user|usr|session)[\w-]*\s*=\s*)"
+_QUOTED = r"\"(?:\\.|[^\"\\])*(?:\"|\Z)|'(?:\\.|[^'\\])*(?:'|\Z)"
+# A secret may hold any character but those by which its part of an address ends (RFC 3986, section 3); in a query, / and ? as well.
+_SECRET = re.compile(rf"{_NAME}(?:(?:{_QUOTED})[^\s&/?#]*|[^\s&/?#]+)", re.I | re.S)
+_QUERY = re.compile(r"\?[^\s#]+")
+_SECRET_OF_QUERY = re.compile(rf"{_NAME}[^&]+", re.I)
+# In a pipeline it ends with its word, as gst-launch-1.0 reads words (GStreamer, gst/parse/parse.l: _string, _assign).
+_WORD = re.compile(rf"(?:{_QUOTED}|\\.|\s*=\s*|[^\s\\])+", re.S)
+_SECRET_OF_WORD = re.compile(rf"{_NAME}.+", re.I | re.S)
+_LOGIN = re.compile(r"[^/\"'=:]*:.*|(?<=://)[^/]*$")
 
 
 def redact(text: str) -> str:
     """The text with `***` in place of secrets: of an address, or of what a library says about one."""
-    return _SECRET.sub(r"\1***", _LOGIN.sub(_without_login, text))
+    text = re.sub(r"\S+", _without_login, text)
+    begins = text.lower().find("gst://")
+    before, pipeline = (text, "") if begins < 0 else (text[:begins], text[begins:])
+    before = _SECRET.sub(r"\1***", before)
+    before = _QUERY.sub(lambda query: _SECRET_OF_QUERY.sub(r"\1***", query[0]), before)
+    return before + _WORD.sub(lambda word: _SECRET_OF_WORD.sub(r"\1***", word[0]), pipeline)
 
 
-def _without_login(found: re.Match[str]) -> str:
-    scheme, separator, _ = found.group().partition("://")
-    return f"{scheme}://" if separator else ""
+def _without_login(word: re.Match[str]) -> str:
+    before, _, place = word[0].rpartition("@")
+    found = _LOGIN.search(before)
+    if found is None:
+        return word[0]
+    scheme, separator, _ = found[0].partition("://")
+    return before[: found.start()] + (f"{scheme}://" if separator else "") + place
 
 
 def _device(text: str, scheme: str, path: str) -> SourceUri:

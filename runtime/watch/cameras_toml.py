@@ -19,7 +19,6 @@ from ..backend import BACKENDS
 from ..cameras.options import CameraOptions
 from ..errors import InputError
 from ..page.options import PageOptions
-from ..result import StreamResult
 from ..sinks.open_sink import open_sink
 from ..sinks.sink import AnsweredFrame
 from ..sources.uri import parse_uri
@@ -59,22 +58,6 @@ class WatchConfig:
     page: PageOptions | None = None  # None: none is served
 
 
-@dataclass(frozen=True)
-class Changes:
-    """Names of cameras that a newer file adds, removes, describes anew or leaves as they are."""
-
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    changed: tuple[str, ...]
-    kept: tuple[str, ...]
-
-    def __str__(self) -> str:
-        said = [
-            f"{', '.join(getattr(self, kind.name))} {kind.name}" for kind in fields(self) if getattr(self, kind.name)
-        ]
-        return "; ".join(said)
-
-
 def read_cameras(path: str | os.PathLike[str]) -> WatchConfig:
     """Read and check a cameras.toml. No camera, broker or page is touched.
 
@@ -90,19 +73,6 @@ def read_cameras(path: str | os.PathLike[str]) -> WatchConfig:
     cameras = _cameras(file, raw)
     sinks = tuple(_sink(file, number, table, cameras) for number, table in enumerate(raw.sink))
     return WatchConfig(cameras, model, sinks, None if raw.page is None else _page(file, raw.page))
-
-
-def differences(old: WatchConfig, new: WatchConfig) -> Changes:
-    """What a reload has to do, camera by camera."""
-    before = {camera.name: camera for camera in old.cameras}
-    after = {camera.name: camera for camera in new.cameras}
-    both = [name for name in after if name in before]
-    return Changes(
-        added=tuple(name for name in after if name not in before),
-        removed=tuple(name for name in before if name not in after),
-        changed=tuple(name for name in both if after[name] != before[name]),
-        kept=tuple(name for name in both if after[name] == before[name]),
-    )
 
 
 class _File(Struct, forbid_unknown_fields=True):
@@ -310,7 +280,7 @@ def _sink(file: TomlFile, number: int, table: dict[str, Any], cameras: Sequence[
         asked = {prompt.key for camera in cameras for prompt in camera.prompts}
         if unknown := sorted(condition.prompts - asked):
             raise file.error((*path, "when"), f"when names '{unknown[0]}', which no camera is asked")
-        options["when"] = _Holds(condition, _names(cameras))
+        options["when"] = _Holds(condition)
     with file.located(path):
         bare: Any = open_sink(address)
         file.convert(options, _plain_options(type(bare.options)), path)
@@ -334,17 +304,9 @@ class _Holds:
     """A condition, as sinks ask for it: about an answered frame."""
 
     condition: Condition
-    names: Mapping[tuple[str, str], str] = field(repr=False)  # camera and a prompt's text -> by what conditions call it
 
     def __call__(self, answered: AnsweredFrame) -> bool:
-        answers: dict[str, StreamResult] = {
-            self.names.get((answered.camera, result.prompt), result.prompt): result for result in answered.results
-        }
-        return self.condition.holds(answers)
-
-
-def _names(cameras: Sequence[WatchedCamera]) -> dict[tuple[str, str], str]:
-    return {(camera.name, prompt.text): prompt.key for camera in cameras for prompt in camera.prompts}
+        return self.condition.holds(answered.answers)
 
 
 def _page(file: TomlFile, table: dict[str, Any]) -> PageOptions:

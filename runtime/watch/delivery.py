@@ -7,6 +7,7 @@ nothing on disk takes them at once, and what it raises ends the run.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -58,8 +59,9 @@ class Delivery:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for way in self._ways:
-            way.close(self._close_s)
+        with ExitStack() as stack:  # all are closed, whatever one of them raises
+            for way in self._ways:
+                stack.callback(way.close, self._close_s)
 
 
 class _AtOnce:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..cameras.camera import Camera
 from ..cameras.status import CameraState, CameraStatus, StateChange
+from ..capture.geometry import apply_geometry
+from ..capture.reader import CaptureError
 from ..errors import SourceError
 from ..sources import Frame, Source, open_source
 from .watched import WatchedCamera
@@ -56,16 +60,16 @@ class LiveFeed(Feed):
 
     @property
     def ended(self) -> bool:
-        return self.camera.status().state is CameraState.ENDED and not self.camera.has_frame()
+        return self.camera.status().state is CameraState.ENDED and not self.ready()
 
     def ready(self) -> bool:
-        return self.camera.has_frame()
+        index = self.camera.waiting_index
+        return index is not None and index >= self._next
 
     def take(self) -> Frame | None:
         frame = self.camera.take()
-        if frame is None or frame.index < self._next:
-            return None
-        self._next = frame.index + self.watched.every
+        if frame is not None:
+            self._next = frame.index + self.watched.every
         return frame
 
     def status(self) -> CameraStatus:
@@ -79,52 +83,60 @@ class LiveFeed(Feed):
 
 
 class FileFeed(Feed):
-    """Every frame of a file or a folder, or each n-th, as fast as they are answered."""
+    """Every frame of a file, a folder or a user's own source, or each n-th, as fast as they are answered.
 
-    def __init__(self, watched: WatchedCamera, source: Source) -> None:
+    A thread reads ahead by one frame, for a source may take its time: a watched folder in which nothing is, a slow disk.
+    """
+
+    def __init__(self, watched: WatchedCamera, source: Source, on_frame: Callable[[], None]) -> None:
+        """on_frame: called from the thread when a frame is there, or none will come any more."""
         super().__init__(watched)
         self.source = source
-        self.error: SourceError | None = None  # what ended it, if something did
-        self._frames = iter(source)
+        self.error: Exception | None = None  # what ended it, if something did
+        self._on_frame = on_frame
         self._counts: Counter[str] = Counter()
         self._since = time.time()
-        self._last: Frame | None = None
+        self._read = 0  # frames, the skipped ones too
+        self._last: Frame | None = None  # that was taken
         self._last_answer_at: float | None = None
-        self._ended = False
+        self._changed = threading.Condition()  # of these:
+        self._waiting: Frame | None = None
+        self._over = False
+        self._closed = False
+        self._thread = threading.Thread(target=self._read_on, name=f"palijet-source-{self.name}", daemon=True)
+        self._thread.start()
 
     @property
     def ended(self) -> bool:
-        return self._ended
+        return self._over and self._waiting is None
 
     def ready(self) -> bool:
-        return not self._ended
+        return self._waiting is not None
 
     def take(self) -> Frame | None:
-        try:
-            for frame in self._frames:
-                self._last = frame
-                if frame.index % self.watched.every == 0:
-                    return frame
-        except SourceError as error:
-            self.error = error
-        self._ended, self._since = True, time.time()
-        return None
+        with self._changed:
+            frame, self._waiting = self._waiting, None
+            self._changed.notify_all()
+        self._last = frame or self._last
+        return frame
 
     def status(self) -> CameraStatus:
-        frames = 0 if self._last is None else self._last.index + 1
+        last = self._last
+        seen = self._read if self._over and not self._closed else last.index + 1 if last else 0
         given = self._counts["answered"] + self._counts["too_old"]  # repeated ones are answered, too
-        state = (CameraState.FAILED if self.error else CameraState.ENDED) if self._ended else CameraState.LIVE
+        state = (CameraState.FAILED if self.error else CameraState.ENDED) if self.ended else CameraState.LIVE
         return CameraStatus(
             name=self.name,
             source=str(self.watched.source) if isinstance(self.watched.source, str) else self.name,
             state=state,
             since=self._since,
             reason=str(self.error or self.source.ended_early or ""),
-            frames=frames,
-            dropped=max(0, frames - given),
-            size=None if self._last is None else (self._last.image.shape[1], self._last.image.shape[0]),
+            frames=seen,
+            dropped=max(0, seen - given),
+            size=None if last is None else (last.image.shape[1], last.image.shape[0]),
             fps=self.source.fps / self.watched.every,
-            last_frame_at=self._last.captured_at if self._last else None,
+            last_frame_at=last.captured_at if last else None,
+            last_frame_age_s=last.age_s if last else None,
             last_answer_at=self._last_answer_at,
             answered=self._counts["answered"],
             repeated=self._counts["repeated"],
@@ -137,7 +149,49 @@ class FileFeed(Feed):
             self._last_answer_at = time.time()
 
     def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._waiting = None
+            self._changed.notify_all()
+        if not self.source.live:
+            self._thread.join(_LEAVE_S)  # a decoder is not to be released while it reads
         self.source.close()
+        self._thread.join(_LEAVE_S)  # one that never comes back is left behind
+
+    def _read_on(self) -> None:
+        try:
+            for frame in self.source:
+                self._read = frame.index + 1
+                if frame.index % self.watched.every == 0:
+                    self._offer(self._shaped(frame))
+                if self._closed:
+                    break
+        except Exception as error:  # told by the loop, on the thread of who iterates
+            self.error = error
+        finally:
+            self._over, self._since = True, time.time()
+            self._on_frame()
+
+    def _offer(self, frame: Frame) -> None:
+        """Once the frame before is taken."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting is None or self._closed)
+            if self._closed:
+                return
+            self._waiting = frame
+        self._on_frame()
+
+    def _shaped(self, frame: Frame) -> Frame:
+        """Cropped, turned and scaled as the options say; what a user's own source gives is left as it is."""
+        if isinstance(self.watched.source, Source):
+            return frame
+        try:
+            return replace(frame, image=apply_geometry(frame.image, self.watched.options, scale=True))
+        except CaptureError as error:
+            raise SourceError(f"{frame.source}: {error.reason}") from None
+
+
+_LEAVE_S = 2.0  # for a source to come back from its read
 
 
 def open_feed(watched: WatchedCamera, on_frame: Callable[[], None], on_change: Callable[[StateChange], None]) -> Feed:
@@ -148,6 +202,20 @@ def open_feed(watched: WatchedCamera, on_frame: Callable[[], None], on_change: C
     """
     source = open_source(watched.source, watched.options, name=watched.name, realtime=watched.realtime)
     if isinstance(source, Camera):
-        source.on_frame, source.on_change = on_frame, on_change
+        source.on_frame = _both(source.on_frame, on_frame)
+        source.on_change = _both(source.on_change, on_change)
         return LiveFeed(watched, source)
-    return FileFeed(watched, source)
+    return FileFeed(watched, source, on_frame)
+
+
+def _both(first: Callable[..., None] | None, second: Callable[..., None]) -> Callable[..., None]:
+    """A user's own callback, and the loop's."""
+    if first is None:
+        return second
+    own = first
+
+    def call(*told: object) -> None:
+        second(*told)
+        own(*told)
+
+    return call

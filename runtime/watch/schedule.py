@@ -64,9 +64,14 @@ class Schedule:
                 camera.paces[prompt.key].take(now)
         return due
 
+    def may_ask(self, name: str, prompt: Prompt, now: float) -> bool:
+        """Whether a prompt with a condition is due by time still: a frame that was taken before may have asked it meanwhile."""
+        camera = self._cameras.get(name)  # none: it is gone since its frame was taken
+        return camera is None or prompt.key not in camera.paces or camera.paces[prompt.key].next_at <= now
+
     def asked(self, name: str, prompt: Prompt, now: float) -> None:
         """The condition of a prompt held, so its seconds begin."""
-        camera = self._cameras.get(name)  # none: it is gone since its frame was taken
+        camera = self._cameras.get(name)
         if camera is not None and prompt.when is not None and prompt.key in camera.paces:
             camera.paces[prompt.key].take(now)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from ..cameras.options import CameraOptions
@@ -32,6 +32,10 @@ class Prompt:
         """By which conditions call it."""
         return self.name or self.text
 
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise InputError("a prompt is empty; give what is asked")
+
 
 @dataclass(frozen=True)
 class WatchedCamera:
@@ -59,3 +63,32 @@ class WatchedCamera:
             raise InputError(f"max_staleness is {self.max_staleness}; give seconds above 0")
         if not self.prompts:
             raise InputError(f"nothing is asked about {self.name}; give a prompt")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Names of cameras that a reload adds, removes, watches otherwise or leaves as they are."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    kept: tuple[str, ...]
+
+    def __str__(self) -> str:
+        said = [
+            f"{', '.join(getattr(self, kind.name))} {kind.name}" for kind in fields(self) if getattr(self, kind.name)
+        ]
+        return "; ".join(said)
+
+
+def differences(old: Sequence[WatchedCamera], new: Sequence[WatchedCamera]) -> Changes:
+    """What a reload has to do, camera by camera."""
+    before = {camera.name: camera for camera in old}
+    after = {camera.name: camera for camera in new}
+    both = [name for name in after if name in before]
+    return Changes(
+        added=tuple(name for name in after if name not in before),
+        removed=tuple(name for name in before if name not in after),
+        changed=tuple(name for name in both if after[name] != before[name]),
+        kept=tuple(name for name in both if after[name] == before[name]),
+    )
