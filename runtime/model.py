@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, overload
 
 from . import _native
@@ -294,15 +295,17 @@ class Model:
         """See whether a prompt can be asked.
 
         Raises:
-            InputError: the cache has no room for it and its answer, or its choices are none.
+            InputError: the cache has no room for it and its answer, there is to be no answer, or its choices are none.
         """
+        if max_tokens is not None and max_tokens < 1:
+            raise InputError(f"max_tokens is {max_tokens}; give 1 or more")
         rows = self.bundle.manifest.vision.rows + len(self._tokenizer.encode(prompt))
         longest = max_tokens or 1
         if choices is not None:
             longest = 1 + max(map(len, choice_tokens(choices, self._tokenizer, self.bundle.manifest.tokens.eos[0])))
         if rows + longest - 1 > self.max_rows:
             raise InputError(
-                f"{prompt!r} and its answer take {rows + longest - 1} rows with the picture's, and the cache has "
+                f"{shorten(prompt, 60)!r} and its answer take {rows + longest - 1} rows with the picture's, and the cache has "
                 f"{self.max_rows}; shorten it or load the model with a larger max_rows"
             )
 

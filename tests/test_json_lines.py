@@ -215,15 +215,78 @@ class FullPipe(io.RawIOBase):
         return len(taken)
 
 
-def test_a_line_that_standard_output_did_not_take_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def full_pipe(monkeypatch: pytest.MonkeyPatch) -> FullPipe:
+    """In place of standard output, with room for less than a line; no fixture, for pytest puts its own there after those."""
     pipe = FullPipe(100)
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(pipe)))
+    return pipe
+
+
+def test_a_line_that_standard_output_did_not_take_comes_once_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = full_pipe(monkeypatch)
     sink = JsonLines(JsonLinesOptions(None))
+    items = [sink.prepare(answered_frame(i)) or b"" for i in range(3)]
     for _ in range(3):
         with pytest.raises(OSError, match="No space left"):
-            write(sink, 1)
+            sink.write(items[1])
+    assert len(pipe.taken) == 100
     pipe.room = 100_000
-    write(sink, 1, 2)
+    sink.write(items[1])
+    sink.write(items[2])
+    assert pipe.taken == items[1] + items[2]
+
+
+def test_a_torn_line_of_what_is_given_up_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = full_pipe(monkeypatch)
+    sink = JsonLines(JsonLinesOptions(None))
+    with pytest.raises(OSError, match="No space left"):
+        write(sink, 1)
+    pipe.room = 1
+    with pytest.raises(OSError, match="No space left"):  # the end of the torn line, and no more
+        write(sink, 2)
+    pipe.room = 100_000
+    write(sink, 3)
     torn, *lines = pipe.taken.decode().splitlines()
     assert len(torn) == 100
-    assert [json.loads(line)["frame_index"] for line in lines] == [1, 2]
+    assert [json.loads(line)["frame_index"] for line in lines] == [3]
+
+
+def test_of_several_lines_none_comes_twice_when_the_second_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = full_pipe(monkeypatch)
+    sink = JsonLines(JsonLinesOptions(None))
+    item = sink.prepare(answered_frame(prompts=("a", "b")))
+    assert item is not None
+    pipe.room = item.index(b"\n") + 1
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left"):
+            sink.write(item)
+    pipe.room = 100_000
+    sink.write(item)
+    assert pipe.taken == item
+
+
+def test_standard_output_on_a_full_disk_has_every_line_once_when_there_is_room_again(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from frames_for_sinks import answered_frame\n"
+        "from palijet.runtime.sinks.json_lines import JsonLines, JsonLinesOptions\n"
+        "sink, ballast = JsonLines(JsonLinesOptions()), Path(sys.argv[1])\n"
+        "for i in range(60):\n"
+        "    item, left = sink.prepare(answered_frame(i)), 3\n"
+        "    while left:\n"
+        "        try: sink.write(item); break\n"
+        "        except OSError as error: print(error.strerror, file=sys.stderr)\n"
+        "        left -= 1\n"
+        "        if not left: ballast.unlink(); sink.write(item)\n"
+    )
+    with small_disk(tmp_path / "disk", kilobytes=64) as disk:
+        ballast, path = disk / "ballast", disk / "out.jsonl"
+        ballast.write_bytes(b"x" * 50_000)
+        run = [sys.executable, "-c", code, ballast]
+        with path.open("w") as out:
+            done = subprocess.run(
+                run, cwd=Path(__file__).parent, stdout=out, stderr=subprocess.PIPE, text=True, check=True
+            )
+        assert done.stderr.splitlines() == ["No space left on device"] * 3
+        assert written(path) == list(range(60))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
+import sqlite3
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,10 +19,12 @@ from until import until
 from palijet.runtime.cameras.backoff import Backoff
 from palijet.runtime.cameras.status import StateChange
 from palijet.runtime.errors import InputError, SinkError
+from palijet.runtime.sinks import sink_queue
 from palijet.runtime.sinks.function import FunctionSink
 from palijet.runtime.sinks.message import Message
 from palijet.runtime.sinks.sink import AnsweredFrame, BusyError, RefusedError, Sink
 from palijet.runtime.sinks.sink_queue import SinkQueue
+from palijet.runtime.sinks.spool import Spool
 from palijet.runtime.sinks.spool_options import SpoolOptions
 
 
@@ -213,6 +218,171 @@ def test_a_spilling_sink_that_is_merely_slow_loses_nothing(tmp_path: Path) -> No
     queue.close()
     assert queue.status().dropped == 0
     assert letters.received == [f"{i}.0" for i in range(300)]
+
+
+def test_what_comes_while_a_spilling_sink_is_at_one_item_goes_to_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Long(Letters):
+        queue_length = 20
+
+        def write(self, item: Message) -> None:
+            entered.set()
+            end.wait()
+            super().write(item)
+
+    def put_late(spool: Spool, packed: Sequence[bytes]) -> int:
+        disk.wait()
+        return put(spool, packed)
+
+    put = Spool._put
+    monkeypatch.setattr(Spool, "_put", put_late)
+    entered, end, disk = threading.Event(), threading.Event(), threading.Event()
+    letters = Long(tmp_path / "spool.sqlite")
+    letters.up.set()
+    queue = SinkQueue(letters)
+    queue.put(answered_frame(0))
+    entered.wait()
+    for i in range(1, 500):  # far more than the queue holds, and the disk takes its time
+        queue.put(answered_frame(i))
+    assert queue.status().dropped == 0
+    disk.set()
+    until(lambda: queue.status().spooled >= 490)
+    assert queue.status().queued <= 10
+    end.set()
+    until(lambda: queue.status().delivered == 500)
+    queue.close()
+    assert letters.received == [f"{i}.0" for i in range(500)]
+    status = queue.status()
+    assert (status.dropped, status.queued, status.spooled) == (0, 0, 0)
+
+
+def test_what_a_slow_sink_is_at_stays_first_when_that_fails(tmp_path: Path) -> None:
+    class Failing(Letters):
+        queue_length = 20
+
+        def write(self, item: Message) -> None:
+            entered.set()
+            end.wait()
+            super().write(item)
+
+    entered, end = threading.Event(), threading.Event()
+    letters = Failing(tmp_path / "spool.sqlite")
+    letters.up.set()
+    queue = SinkQueue(letters, backoff=soon())
+    queue.put(answered_frame(0))
+    entered.wait()
+    for i in range(1, 50):
+        queue.put(answered_frame(i))
+    until(lambda: queue.status().spooled >= 40)
+    letters.up.clear()
+    end.set()
+    until(lambda: queue.status().failed >= 2 and queue.status().spooled == 50)
+    letters.up.set()
+    until(lambda: queue.status().delivered == 50)
+    queue.close()
+    assert letters.received == [f"{i}.0" for i in range(50)]
+
+
+def test_a_slow_sink_drops_the_oldest_at_its_spool_s_limit_only(tmp_path: Path) -> None:
+    class Long(Letters):
+        queue_length = 10
+
+        def write(self, item: Message) -> None:
+            entered.set()
+            end.wait()
+            super().write(item)
+
+    entered, end = threading.Event(), threading.Event()
+    letters = Long(tmp_path / "spool.sqlite")
+    letters.spool = SpoolOptions(path=tmp_path / "spool.sqlite", max_messages=100)
+    letters.up.set()
+    queue = SinkQueue(letters)
+    queue.put(answered_frame(0))
+    entered.wait()
+    for i in range(1, 300):
+        queue.put(answered_frame(i))
+        time.sleep(0.0005)
+    until(lambda: queue.status().spooled == 100)
+    end.set()
+    until(lambda: letters.received[-1:] == ["299.0"])
+    queue.close()
+    assert letters.received[1:] == [f"{i}.0" for i in range(300 - len(letters.received) + 1, 300)]
+    assert len(letters.received) in range(100, 112)  # the spool's, and what was in memory
+
+
+@pytest.mark.parametrize("work", ["_head", "_remove"])
+def test_a_spool_that_fails_ends_no_thread_and_is_done_without(
+    work: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def find_damage(*arguments: object) -> None:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    letters = Letters(tmp_path / "spool.sqlite")
+    letters.refused = {"1.0"}  # what is refused is forgotten, too
+    queue = SinkQueue(letters, backoff=soon())
+    for i in range(10):
+        queue.put(answered_frame(i))
+    until(lambda: queue.status().spooled == 10)
+    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(Spool, work, find_damage)
+    letters.up.set()
+    until(lambda: queue.status().spooled == 0)
+    for i in range(10, 60):
+        queue.put(answered_frame(i))
+    until(lambda: letters.received[-1:] == ["59.0"])
+    assert queue.status().ready
+    queue.close()
+    assert [key for key in letters.received if int(key.partition(".")[0]) >= 10] == [f"{i}.0" for i in range(10, 60)]
+    assert caplog.text.count("waits in memory only") == 1
+    assert "cannot be put aside: Read-only file system" in caplog.text
+
+
+def test_what_a_spool_does_not_take_is_delivered_from_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def find_damage(*arguments: object) -> None:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(Spool, "_put", find_damage)
+    letters = Letters(tmp_path / "spool.sqlite")
+    queue = SinkQueue(letters, backoff=soon())
+    for i in range(10):
+        queue.put(answered_frame(i))
+    until(lambda: "cannot be put aside: Read-only file system" in caplog.text)
+    time.sleep(0.5)
+    assert queue.status().reason == "letters are not taken at night"  # and not what the spool has
+    letters.up.set()
+    until(lambda: queue.status().delivered == 10)
+    queue.close()
+    assert letters.received == [f"{i}.0" for i in range(10)]
+    assert caplog.text.count("waits in memory only") == 1
+
+
+def test_a_spool_that_can_be_opened_again_takes_what_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(sink_queue, "_SPOOL_AGAIN_S", 0.2)
+    other = Spool(tmp_path / "spool.sqlite")  # another process has it
+    queue = SinkQueue(Letters(tmp_path / "spool.sqlite"), backoff=soon())
+    until(lambda: "is in use by another process" in caplog.text)
+    for i in range(10):
+        queue.put(answered_frame(i))
+    time.sleep(0.5)
+    assert queue.status().spooled == 0
+    other.close()
+    until(lambda: queue.status().spooled == 10)
+    queue.close()
+    assert caplog.text.count("waits in memory only") == 1
+    assert caplog.text.count("letters has a spool again") == 1
 
 
 def test_a_refused_message_does_not_hold_up_those_behind_it(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ import errno
 import logging
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -198,3 +200,25 @@ def test_a_damaged_file_that_cannot_be_put_aside_is_a_sentence(tmp_path: Path, m
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(SinkError, match=r"is damaged .* and cannot be put aside: Read-only file system"):
         Spool(path)
+
+
+def test_a_fresh_file_gives_out_no_number_of_the_damaged_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "spool.sqlite"
+    before = Spool(path)
+    before.put([message(i) for i in range(3)])
+    before.close()
+    spool = Spool(path)
+    taken = [number for number, _ in spool.head(3)]
+    put = Spool._put
+
+    def find_damage(self: Spool, packed: Sequence[bytes]) -> int:
+        monkeypatch.setattr(Spool, "_put", put)
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    monkeypatch.setattr(Spool, "_put", find_damage)
+    assert spool.put([message(10), message(11)]) == 0
+    for number in taken:  # delivered, and only now forgotten
+        spool.remove(number)
+    assert keys(spool) == ["run-10", "run-11"]
+    assert [number for number, _ in spool.head(2)] == [spool.newest - 1, spool.newest]
+    spool.close()

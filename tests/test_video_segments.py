@@ -18,10 +18,11 @@ from frames_for_sinks import answered_frame
 from small_disk import small_disk
 from until import until
 
-from palijet.runtime.errors import InputError, SourceError
+from palijet.runtime.errors import InputError, SinkError, SourceError
 from palijet.runtime.sinks.sink import AnsweredFrame
 from palijet.runtime.sinks.sink_queue import SinkQueue
 from palijet.runtime.sinks.video import Video, VideoOptions
+from palijet.runtime.sinks.video_writer import VideoWriter
 
 pytestmark = pytest.mark.skipif(not shutil.which("ffprobe"), reason="ffprobe is not installed: apt install ffmpeg")
 
@@ -178,3 +179,49 @@ def test_bad_options_are_sentences(tmp_path: Path) -> None:
         Video(VideoOptions(tmp_path / "no" / "out.mp4"))
     with pytest.raises(InputError, match="segment_s is 0; give a number above 0"):
         VideoOptions(tmp_path / "out.mp4", segment_s=0)
+
+
+def test_a_file_that_cannot_be_finished_keeps_no_other_from_it(tmp_path: Path) -> None:
+    sink = Video(VideoOptions(tmp_path / "out.mp4", fps=5, per_camera=True))
+    for camera in ("a", "b", "c"):
+        sink.write(frame(0, 0.0, 50, camera=camera))
+    (tmp_path / "out-b.mp4").mkdir()  # no file can be called so any more
+    with pytest.raises(IsADirectoryError):
+        sink.close()
+    assert [probe(tmp_path / f"out-{camera}.mp4").frames for camera in ("a", "c")] == [1, 1]
+
+
+def test_a_picture_that_cannot_be_written_leaves_its_file_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = Video(VideoOptions(tmp_path / "out.mp4", fps=5, timed=True))
+    for i in range(3):
+        sink.write(frame(i, float(i), 50))
+
+    def refuse(writer: VideoWriter, image: object) -> None:
+        raise SourceError("no more pictures")
+
+    monkeypatch.setattr(VideoWriter, "write", refuse)
+    with pytest.raises(SourceError, match="no more pictures"):
+        sink.close()
+    (path,) = tmp_path.glob("[!.]*.mp4")
+    assert probe(path).frames == 10  # two seconds, without the last picture
+
+
+def test_a_file_of_before_that_cannot_be_finished_is_an_error_that_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = Video(VideoOptions(tmp_path / "out.mp4", fps=5, timed=True, gap_s=2))
+    sink.write(frame(0, 0.0, 50))
+    write = VideoWriter.write
+
+    def refuse(writer: VideoWriter, image: object) -> None:
+        monkeypatch.setattr(VideoWriter, "write", write)
+        raise SourceError("no picture now")
+
+    monkeypatch.setattr(VideoWriter, "write", refuse)
+    with pytest.raises(SinkError, match="no picture now"):
+        sink.write(frame(1, 5.0, 50))
+    sink.write(frame(1, 5.0, 50))
+    sink.close()
+    assert [path.name for path in tmp_path.glob("[!.]*.mp4")] == ["out-door-20261125T094645.000Z.mp4"]

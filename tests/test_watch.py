@@ -211,8 +211,11 @@ def test_the_loop_is_busy_until_who_takes_its_answers_is_back(model: palijet.Mod
 
 def test_what_cannot_be_asked_is_said_before_anything_is_opened(model: palijet.Model, tmp_path: Path) -> None:
     long = WatchedCamera("long", str(tmp_path / "none.mp4"), (Prompt("part " * 3000),))
-    with pytest.raises(InputError, match="larger max_rows"):
+    with pytest.raises(InputError, match="larger max_rows") as error:
         Watch(model, [long])
+    assert len(str(error.value)) < 250
+    with pytest.raises(InputError, match="max_tokens is 0; give 1 or more"):
+        Watch(model, [WatchedCamera("mute", "0", (Prompt("caption en", max_tokens=0),))])
     with pytest.raises(InputError, match="two cameras are called a"):
         Watch(model, [WatchedCamera("a", "0", CAPTION), WatchedCamera("a", "1", CAPTION)])
     with pytest.raises(SourceError, match="does not exist"):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from email.utils import formatdate
@@ -24,6 +25,8 @@ from until import until
 
 from palijet.runtime.cameras.backoff import Backoff
 from palijet.runtime.errors import InputError
+from palijet.runtime.sinks.message import Message
+from palijet.runtime.sinks.sink import RefusedError
 from palijet.runtime.sinks.sink_queue import SinkQueue
 from palijet.runtime.sinks.spool_options import SpoolOptions
 from palijet.runtime.sinks.webhook import Webhook, WebhookOptions
@@ -288,9 +291,18 @@ def test_a_receiver_that_is_killed_50_times_under_load_loses_nothing(
     assert threading.active_count() < 10
 
 
-@pytest.mark.parametrize("value", ["Bearer s3cret\n", "Bearer s3cret ", " s3cret", "s3cret\x00", "s3crét"])
-def test_a_header_that_cannot_be_sent_is_refused_and_never_shown(value: str) -> None:
-    with pytest.raises(InputError, match="header Authorization cannot be sent") as error:
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ("Bearer s3cret\n", "ends in a newline"),
+        ("Bearer s3cret ", "begins or ends with a space"),
+        (" s3cret", "begins or ends with a space"),
+        ("s3cret\x00", "has a character that a header cannot have"),
+        ("s3crét", "has a character that a header cannot have"),
+    ],
+)
+def test_a_header_that_cannot_be_sent_is_refused_and_never_shown(value: str, fault: str) -> None:
+    with pytest.raises(InputError, match=f"header Authorization cannot be sent: it {fault}") as error:
         WebhookOptions("https://host/", headers={"Authorization": value})
     assert "s3cr" not in str(error.value)
 
@@ -298,3 +310,15 @@ def test_a_header_that_cannot_be_sent_is_refused_and_never_shown(value: str) -> 
 def test_an_address_with_a_port_that_is_none_is_refused() -> None:
     with pytest.raises(InputError, match="no address"):
         WebhookOptions("https://host:99999/x")
+
+
+def test_what_the_protocol_does_not_let_through_is_said_without_its_text(receiver: Receiver) -> None:
+    receiver.start()
+    headers = {"Authorization": "Bearer"}
+    sink = Webhook(WebhookOptions(receiver.url, headers=headers))
+    headers["Authorization"] = "Bearer s3cret\n"  # after it was checked
+    sink.open()
+    with pytest.raises(RefusedError, match="LocalProtocolError; see to its headers") as error:
+        sink.write(Message("run-1", "results", b"{}"))
+    assert "s3cret" not in "".join(traceback.format_exception(error.value))
+    sink.close()

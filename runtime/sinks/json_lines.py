@@ -52,6 +52,7 @@ class JsonLines(Sink):
         self._file = -1
         self._began = 0.0  # by time.monotonic(), the file
         self._was_open = False
+        self._begun: tuple[bytes, bytes] | None = None  # what standard output took in part, and the rest
         self._torn = False  # standard output ends within a line
 
     def open(self) -> None:
@@ -105,16 +106,24 @@ class JsonLines(Sink):
             self._file = -1
 
     def _write_out(self, item: bytes) -> None:
-        """To standard output, past its buffer, which would keep what failed and write it again. A torn line is ended first."""
+        """To standard output, past its buffer, which would keep what failed and write it again.
+
+        What was taken in part is completed where it is tried again; where something else comes, the torn line is ended first.
+        """
         sys.stdout.flush()
         out = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
-        rest = memoryview(b"\n" + item if self._torn else item)
+        rest = b"\n" + item if self._torn else item
+        if self._begun and self._begun[0] == item:
+            rest = self._begun[1]
         while rest:
             written = out.write(rest)
             if written is None:
                 raise BlockingIOError(errno.EAGAIN, "standard output takes nothing now")
-            self._torn = written < len(rest)
+            if written:
+                self._torn = rest[written - 1 : written] != b"\n"
             rest = rest[written:]
+            self._begun = (item, rest)
+        self._begun = None
 
     def _append(self, item: bytes) -> None:
         """All of it or nothing."""

@@ -42,6 +42,7 @@ class Spool:
         self._options = options or SpoolOptions()
         self.count = 0
         self.bytes = 0
+        self.newest = 0  # number of the message that was put last; those put together have numbers in a row
         self._file: sqlite3.Connection | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,6 +62,11 @@ class Spool:
     def remove(self, number: int) -> None:
         """Forget a message, for it was delivered."""
         self._guarded(lambda: self._remove(number))
+
+    @property
+    def is_open(self) -> bool:
+        """Not so once it was closed, or was damaged and could not be put aside."""
+        return self._file is not None
 
     def close(self) -> None:
         """Let go of the file."""
@@ -118,6 +124,10 @@ class Spool:
             raise sqlite3.DatabaseError("its pages do not fit together")
         self._file.execute(_SCHEMA)
         self._measure()
+        (last,) = self._file.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence").fetchone()
+        if last < self.newest:  # a fresh file gives out no number again that somebody may still have of the one before
+            self._file.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('messages', ?)", (self.newest,))
+        self.newest = max(self.newest, last)
 
     def _measure(self) -> None:
         self.count, self.bytes = self._opened.execute(
@@ -131,6 +141,7 @@ class Spool:
         with file:  # commits, or rolls back
             file.execute("BEGIN IMMEDIATE")
             file.executemany("INSERT INTO messages (message) VALUES (?)", [(one,) for one in packed])
+            (newest,) = file.execute("SELECT last_insert_rowid()").fetchone()
             for number, length in file.execute("SELECT number, length(message) FROM messages ORDER BY number"):
                 if count <= self._options.max_messages and size <= self._options.max_bytes:
                     file.execute("DELETE FROM messages WHERE number < ?", (number,))
@@ -138,7 +149,7 @@ class Spool:
                 count, size, dropped = count - 1, size - length, dropped + 1
             else:
                 file.execute("DELETE FROM messages")
-        self.count, self.bytes = count, size
+        self.count, self.bytes, self.newest = count, size, max(self.newest, newest)
         return dropped
 
     def _head(self, limit: int) -> list[tuple[int, Message]]:

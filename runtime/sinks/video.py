@@ -62,9 +62,8 @@ class Video(Sink):
     def write(self, item: AnsweredFrame) -> None:
         need_space(self.options.path.parent, self.options.least_free_bytes)
         at = item.frame.captured_monotonic
-        if self.options.timed:
-            self._end_those_of_before(at)
         try:
+            self._end_those_of_before(at)
             segment = self._segments.get(item.camera)
             if segment is not None and not segment.takes(item.frame):
                 self._segments.pop(item.camera).close(until=at)
@@ -128,8 +127,10 @@ class _Segment:
 
     def close(self, until: float | None = None) -> None:
         """until: when the next file begins; else the last picture is written once."""
-        self._show(until=until or self.last_at + 1 / self._options.fps)
-        self._writer.close()
+        try:
+            self._show(until=until or self.last_at + 1 / self._options.fps)
+        finally:
+            self._writer.close()
 
     def _show(self, until: float) -> None:
         """Write the picture that was shown until then, as often as time has passed."""

@@ -65,8 +65,7 @@ class WebhookOptions:
                 raise InputError(f"a webhook cannot send a header called {name!r}; give letters, digits and -")
             if not _HEADER_VALUE.fullmatch(value):
                 raise InputError(
-                    f"the value of a webhook's header {name} cannot be sent; give printable ASCII, and no line's end or space at"
-                    " its end"
+                    f"the value of a webhook's header {name} cannot be sent: it {_fault(value)}; give printable ASCII alone"
                 )
 
 
@@ -135,7 +134,7 @@ class Webhook(Sink):
         except self._httpx.TimeoutException:
             raise SinkError(f"{self.name} does not answer within {self.options.timeout_s:g} s") from None
         except self._httpx.LocalProtocolError:  # whose text may hold the secret that is wrong with it
-            raise RefusedError(f"{self.name} cannot be sent this; see to its headers and address") from None
+            raise RefusedError(f"{self.name} cannot be sent this: LocalProtocolError; see to its headers") from None
         except self._httpx.HTTPError as error:
             raise SinkError(f"{self.name} does not answer: {error or type(error).__name__}; see that it runs") from None
         if answer.is_success:
@@ -160,6 +159,15 @@ def _shown(url: str) -> str:
     """The host, and something that tells two addresses on it apart."""
     parts = urlsplit(url)
     return f"{parts.hostname}:{parts.port or parts.scheme}#{hashlib.sha256(url.encode()).hexdigest()[:6]}"
+
+
+def _fault(value: str) -> str:
+    """What is wrong with a header's value, without any of it."""
+    if value.endswith(("\n", "\r")):
+        return "ends in a newline"
+    if value != value.strip(" "):
+        return "begins or ends with a space"
+    return "has a character that a header cannot have"
 
 
 def _trusting(ca_file: Path | None) -> Any:

@@ -22,9 +22,8 @@ log = logging.getLogger(__name__)
 LOOKED_S = 0.1  # between looks at the folder, and more where a look takes long
 SETTLED_S = 0.3  # a file that has not changed for so long is whole, if it can be read
 _SHARE = 0.1  # of the time that looks take at most
-_COARSE_S = (
-    2.5  # FAT tells times to two seconds: a folder that was changed so lately may be changed again at the same time
-)
+# FAT tells times to two seconds: a folder that was changed so lately may be changed again at the same time.
+_COARSE_S = 2.5
 _ANYWAY_S = 5.0  # names are read so often even where a file system keeps no time of the folder's change
 
 

@@ -6,6 +6,7 @@ nothing on disk takes them at once, and what it raises ends the run.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -15,6 +16,8 @@ from ..cameras.status import StateChange
 from ..errors import InputError
 from ..sinks.sink import AnsweredFrame, Sink, SinkStatus
 from ..sinks.sink_queue import SinkQueue
+
+log = logging.getLogger(__name__)
 
 
 class Delivery:
@@ -59,9 +62,20 @@ class Delivery:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with ExitStack() as stack:  # all are closed, whatever one of them raises
-            for way in self._ways:
-                stack.callback(way.close, self._close_s)
+        failures = [error] if isinstance(error, Exception) else []
+        with ExitStack() as stack:  # all are closed, in order, whatever one of them raises and who interrupts
+            for way in reversed(self._ways):
+                stack.callback(self._close, way, failures)
+        if failures and failures[0] is not error:
+            raise failures[0]
+
+    def _close(self, way: SinkQueue | _AtOnce, failures: list[Exception]) -> None:
+        try:
+            way.close(self._close_s)
+        except Exception as failure:
+            if failures:  # only the first comes out of the `with`
+                log.warning("%s did not close well: %s", way.sink.name, failure)
+            failures.append(failure)
 
 
 class _AtOnce:
