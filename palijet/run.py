@@ -104,7 +104,6 @@ def run(
                 take(answered)
             if watch.answered == options.limit:
                 break
-        watch.close()
         if not watch.live:
             for camera in watch.cameras():
                 if camera.reason:

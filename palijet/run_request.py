@@ -152,10 +152,7 @@ def _sinks(request: RunRequest, configured: Sequence[SinkConfig], terminal: bool
 
 def _keep_sources(watched: Sequence[WatchedCamera], sinks: Sequence[SinkConfig], request: RunRequest) -> None:
     """Raises InputError where a file that is read, or another output, would be written over."""
-    written = [Path(sink.address.removeprefix("lines:").removeprefix("snapshots:")).resolve() for sink in sinks]
-    for path in written:
-        if written.count(path) > 1 and "://" not in str(path):
-            raise InputError(f"two sinks write {path.name}; leave one out, or give it another place")
+    written = [Path(sink.address.removeprefix("lines:")).resolve() for sink in sinks]
     for camera in watched:
         path = Path(parse_uri(str(camera.source)).path).resolve()
         if path in written and path.is_file():

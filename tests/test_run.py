@@ -116,7 +116,10 @@ def test_nothing_is_written_over_what_is_read(demo_bundle: Path, tmp_path: Path)
     before = clip.read_bytes()
     for arguments, sentence in (
         (["--save", clip], "would be written over their source clip.mp4"),
-        (["--sink", tmp_path / "a.jsonl", "--jsonl", f"{tmp_path}/b/../a.jsonl"], "two sinks write a.jsonl"),
+        (
+            ["--sink", tmp_path / "a.jsonl", "--jsonl", f"{tmp_path}/../{tmp_path.name}/a.jsonl"],
+            "a.jsonl; leave one out",
+        ),
         (["--jsonl", tmp_path / "a.json", "--status", tmp_path / "a.json"], "both write"),
     ):
         with running(demo_bundle, "--source", clip, "--prompt", "caption en", *arguments) as process:

@@ -70,10 +70,6 @@ class Camera(Source):
                 self._thread = threading.Thread(target=self._supervise, name=f"palijet-camera-{self.name}", daemon=True)
                 self._thread.start()
 
-    def has_frame(self) -> bool:
-        """Whether `take` has something to give."""
-        return self._slot.waits
-
     @property
     def waiting_index(self) -> int | None:
         """The number of the frame that `take` would give; None: there is none."""

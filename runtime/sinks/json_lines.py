@@ -55,6 +55,10 @@ class JsonLines(Sink):
         self._begun: tuple[bytes, bytes] | None = None  # what standard output took in part, and the rest
         self._torn = False  # standard output ends within a line
 
+    @property
+    def place(self) -> str:
+        return str(self.options.path.resolve()) if self.options.path else self.name
+
     def open(self) -> None:
         path = self.options.path
         if path is None:

@@ -59,6 +59,11 @@ class Sink(ABC):
     reader_gone: bool = False  # nobody will take anything more, as of a closed pipe: what runs for it alone may end
     spool: SpoolOptions | None = None  # where and how much, of a sink that spills; None: the default
 
+    @property
+    def place(self) -> str:
+        """Where it delivers: of two sinks to one place each would spoil what the other writes."""
+        return self.name
+
     def open(self) -> None:  # noqa: B027  (not every sink has something to open)
         """Connect, create the file: what may fail."""
 

@@ -60,6 +60,10 @@ class Snapshots(Sink):
         self._kept: deque[tuple[Path, int]] = deque()  # pictures, oldest first, with the bytes of both files
         self._kept_bytes = 0
 
+    @property
+    def place(self) -> str:
+        return str(self.options.folder.resolve())
+
     def open(self) -> None:
         folder = self.options.folder
         try:

@@ -59,6 +59,10 @@ class Video(Sink):
         VideoWriter(options.path, options.fps)  # raises where the name or the folder is none
         self._segments: dict[str, _Segment] = {}
 
+    @property
+    def place(self) -> str:
+        return str(self.options.path.resolve())
+
     def write(self, item: AnsweredFrame) -> None:
         need_space(self.options.path.parent, self.options.least_free_bytes)
         at = item.frame.captured_monotonic

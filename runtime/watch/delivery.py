@@ -29,8 +29,8 @@ class Delivery:
         Raises:
             InputError: two sinks go to one place.
         """
-        names = [sink.name for sink in sinks]
-        if twice := [name for name in names if names.count(name) > 1]:
+        places = [sink.place for sink in sinks]
+        if twice := [sink.name for sink in sinks if places.count(sink.place) > 1]:
             raise InputError(f"two sinks are {twice[0]}; leave one out, or give it another place or name")
         self._close_s = close_s
         self._ways: list[SinkQueue | _AtOnce] = [
