@@ -153,7 +153,7 @@ class SinkQueue:
                     self._overflow(1)
                 self._waiting.append(one)
             self._wake.notify()
-        if self._is_crowded():
+        if self._spills and self._is_crowded():
             self._crowded.set()
 
     def _is_crowded(self) -> bool:
